@@ -1,0 +1,18 @@
+//! Signs workload certificates: who asks is proved by a token, what is asked by a signing request, and what is answered
+//! never outlives the issuer.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`issuer`] | a CA certificate with its key: checks signing requests, signs |
+//! | [`authority`] | a trust anchor and issuer made on the spot, kept in a folder |
+//! | [`token`] | who a token belongs to |
+//! | [`service`] | the Certify API over these, with the issuer reloaded while running |
+
+pub mod authority;
+pub mod issuer;
+pub mod service;
+pub mod token;
+
+pub use issuer::{Issuer, Lifetimes};
+pub use service::Service;
+pub use token::{Authenticate, Tokens};
