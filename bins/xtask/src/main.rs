@@ -1,0 +1,40 @@
+//! Development tasks: `cargo xtask setup | test | fuzz`. Standard library only, so that it builds in a second.
+
+mod setup;
+mod step;
+mod test;
+
+use std::{env, process::ExitCode};
+
+const USAGE: &str = "\
+usage: cargo xtask <task>
+
+  setup         install what the tests need and this machine lacks (as root, from Debian's packages and the crate registry)
+  test          set up, then everything that continuous integration runs
+  test --only STEP   one step: fmt, clippy, doc, package, deny, fuzz, tests
+  fuzz SECONDS  build every fuzz target with the nightly compiler and run each for that long";
+
+fn main() -> ExitCode {
+    let args: Vec<_> = env::args().skip(1).collect();
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let done = match args.as_slice() {
+        ["setup"] => setup::run(),
+        ["test"] => setup::run().and_then(|()| test::all()),
+        ["test", "--only", step] => test::one(step),
+        ["fuzz", seconds] => match seconds.parse() {
+            Ok(seconds) => test::fuzz(seconds),
+            Err(_) => Err(format!("{seconds:?} is not a number of seconds")),
+        },
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(64);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

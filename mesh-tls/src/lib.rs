@@ -1,0 +1,29 @@
+#![doc = include_str!("../README.md")]
+
+pub mod accept;
+pub mod anchors;
+pub mod client_hello;
+pub mod connect;
+mod credentials;
+pub mod io;
+pub mod key;
+pub mod names;
+#[cfg(feature = "aws-lc-rs")]
+mod provider;
+pub mod renewal;
+mod store;
+pub mod transport_header;
+mod verify;
+
+pub use accept::{ClientTls, accept};
+pub use anchors::TrustAnchors;
+pub use connect::{Connector, connect};
+pub use credentials::{Credentials, InvalidCredentials};
+pub use io::{Prefixed, TlsIo};
+pub use key::KeyPair;
+#[cfg(feature = "aws-lc-rs")]
+pub use provider::provider;
+pub use store::{Snapshot, Store, Tag};
+pub use transport_header::TransportHeader;
+
+pub use rustls;
