@@ -1,0 +1,65 @@
+//! Headers that end at each hop (RFC 9110, section 7.6.1), and those of the mesh.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{CONNECTION, UPGRADE},
+};
+
+/// The authenticated client, told to the application.
+pub const L5D_CLIENT_ID: HeaderName = HeaderName::from_static("l5d-client-id");
+/// What went wrong in a proxy.
+pub const L5D_PROXY_ERROR: HeaderName = HeaderName::from_static("l5d-proxy-error");
+/// `close`: asks the client's proxy to close the application's connection.
+pub const L5D_PROXY_CONNECTION: HeaderName = HeaderName::from_static("l5d-proxy-connection");
+/// The name that a service profile routes by.
+pub const L5D_DST_CANONICAL: HeaderName = HeaderName::from_static("l5d-dst-canonical");
+/// The identity that a request insists on.
+pub const L5D_REQUIRE_ID: HeaderName = HeaderName::from_static("l5d-require-id");
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Removes the headers of one hop: `connection` and what it lists, `upgrade`, `keep-alive`, `proxy-connection`. `te` stays, which gRPC
+/// needs, and so does `transfer-encoding`, which the HTTP library owns.
+pub fn strip_connection_headers(headers: &mut HeaderMap) {
+    // Most messages have none of them.
+    while let Some(listed) = headers.remove(CONNECTION) {
+        remove_listed(headers, &listed);
+    }
+    headers.remove(UPGRADE);
+    headers.remove(KEEP_ALIVE);
+    headers.remove(PROXY_CONNECTION);
+}
+
+fn remove_listed(headers: &mut HeaderMap, listed: &HeaderValue) {
+    let Ok(listed) = listed.to_str() else { return };
+    for name in listed.split(',').map(str::trim).filter(|name| !name.eq_ignore_ascii_case("close") && !name.is_empty()) {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_concerns_one_hop_ends_there() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "x-hop, keep-alive"),
+            ("connection", "x-other"),
+            ("x-hop", "1"),
+            ("x-other", "1"),
+            ("keep-alive", "timeout=5"),
+            ("upgrade", "h2c"),
+            ("te", "trailers"),
+            ("x-end", "1"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        strip_connection_headers(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["te", "x-end"]);
+    }
+}

@@ -1,0 +1,114 @@
+//! The form of a request's target, and the authority that it is sent to.
+
+use http::{
+    Method, Request, Uri, Version,
+    header::HOST,
+    uri::{Authority, PathAndQuery, Scheme},
+};
+use meshkit_core::{Cause, Error};
+
+/// Marks a request whose target came in absolute form (`GET http://web/ HTTP/1.1`): it leaves in that form, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AbsoluteForm;
+
+/// Marks a request whose target came in absolute form. Called on what a server received.
+pub fn mark_absolute_form<B>(request: &mut Request<B>) {
+    if request.version() < Version::HTTP_2 && request.uri().scheme().is_some() {
+        request.extensions_mut().insert(AbsoluteForm);
+    }
+}
+
+/// Refuses targets that no proxy can forward: `CONNECT` without `host:port` or over HTTP/2, and `host:port` without `CONNECT`.
+///
+/// # Errors
+/// [`Cause::BadRequest`].
+pub fn check_target<B>(request: &Request<B>) -> Result<(), Error> {
+    let uri = request.uri();
+    let authority_form = uri.authority().is_some() && uri.scheme().is_none() && uri.path_and_query().is_none();
+    let connect = request.method() == Method::CONNECT;
+    match (connect, authority_form) {
+        (true, true) if request.version() == Version::HTTP_11 => Ok(()),
+        (true, _) => Err(Error::new(Cause::BadRequest).message("CONNECT needs HTTP/1.1 and a target of the form host:port")),
+        (false, true) if request.version() < Version::HTTP_2 => {
+            Err(Error::new(Cause::BadRequest).message("a target of the form host:port is for CONNECT only"))
+        }
+        (false, _) => Ok(()),
+    }
+}
+
+/// Gives an HTTP/1 request's URI an authority: from `Host`, else the default. HTTP/2 requests are left alone.
+///
+/// # Errors
+/// There is no authority to be had.
+pub fn set_authority<B>(request: &mut Request<B>, default: Option<&Authority>) -> Result<(), Error> {
+    if request.version() >= Version::HTTP_2 || request.uri().authority().is_some() {
+        return Ok(());
+    }
+    let host = request.headers().get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let authority = host
+        .or_else(|| default.cloned())
+        .ok_or_else(|| Error::new(Cause::Unexpected).message("failed to normalize URI because no authority could be determined"))?;
+    let uri = std::mem::take(request.uri_mut());
+    *request.uri_mut() = with_authority(uri, authority);
+    Ok(())
+}
+
+/// Replaces or adds scheme and authority. Only the parts that the type guarantees are put together, so this cannot fail.
+#[must_use]
+pub fn with_authority(uri: Uri, authority: Authority) -> Uri {
+    let mut parts = uri.into_parts();
+    parts.scheme.get_or_insert(Scheme::HTTP);
+    parts.authority = Some(authority);
+    parts.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+    Uri::from_parts(parts).expect("scheme, authority and path are all there")
+}
+
+/// Leaves only the path and query, as HTTP/1 sends it to a server.
+#[must_use]
+pub fn origin_form(uri: Uri) -> Uri {
+    match uri.into_parts().path_and_query {
+        Some(path) => Uri::from(path),
+        None => Uri::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: &str, uri: &str) -> Request<()> {
+        Request::builder().method(method).uri(uri).body(()).unwrap()
+    }
+
+    #[test]
+    fn the_authority_is_the_uris_then_the_hosts_then_the_default() {
+        let default = Authority::from_static("web-svc:80");
+        let authority = |mut req: Request<()>| {
+            set_authority(&mut req, Some(&default)).unwrap();
+            req.uri().to_string()
+        };
+        assert_eq!(authority(request("GET", "/a?b")), "http://web-svc:80/a?b");
+        let mut with_host = request("GET", "/");
+        with_host.headers_mut().insert(HOST, "host:81".parse().unwrap());
+        assert_eq!(authority(with_host), "http://host:81/");
+        assert_eq!(authority(request("GET", "http://uri/")), "http://uri/");
+        assert!(set_authority(&mut request("GET", "/"), None).is_err());
+    }
+
+    #[test]
+    fn only_connect_has_a_target_of_host_and_port() {
+        assert!(check_target(&request("CONNECT", "web:80")).is_ok());
+        assert!(check_target(&request("CONNECT", "/")).is_err());
+        assert!(check_target(&request("GET", "web:80")).is_err());
+        assert!(check_target(&request("GET", "http://web/")).is_ok());
+        assert!(check_target(&request("OPTIONS", "*")).is_ok());
+        let mut two = request("CONNECT", "web:80");
+        *two.version_mut() = Version::HTTP_2;
+        assert!(check_target(&two).is_err());
+    }
+
+    #[test]
+    fn a_server_gets_the_path_only() {
+        assert_eq!(origin_form("http://web/a?b".parse().unwrap()), "/a?b");
+    }
+}

@@ -1,0 +1,78 @@
+use http::{header::HOST, request::Parts, uri::Authority};
+
+/// Which hosts are meant. Compared without regard to case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums)] // The two of the Gateway API.
+pub enum HostMatch {
+    /// This one.
+    Exact(String),
+    /// Everything below this domain: `example.com` stands for `*.example.com`.
+    Suffix(String),
+}
+
+/// How specific a host match is: greater wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(clippy::exhaustive_enums)] // One for each way to match.
+pub enum HostSpecificity {
+    /// The route names no host.
+    Any,
+    /// By a suffix of this length.
+    Suffix(usize),
+    /// By the whole name of this length.
+    Exact(usize),
+}
+
+/// The most specific of the matches; `None` if there are some and none matches.
+pub(super) fn best(hosts: &[HostMatch], request: &Parts) -> Option<HostSpecificity> {
+    if hosts.is_empty() {
+        return Some(HostSpecificity::Any);
+    }
+    let from_header = || Authority::try_from(request.headers.get(HOST)?.as_bytes()).ok();
+    match request.uri.host() {
+        Some(host) => hosts.iter().filter_map(|m| m.matches(host)).max(),
+        None => {
+            let authority = from_header()?;
+            hosts.iter().filter_map(|m| m.matches(authority.host())).max()
+        }
+    }
+}
+
+impl HostMatch {
+    /// How specifically a host is meant; `None` if it is not.
+    #[must_use]
+    pub fn matches(&self, host: &str) -> Option<HostSpecificity> {
+        match self {
+            Self::Exact(name) => without_dot(host, name).eq_ignore_ascii_case(name).then_some(HostSpecificity::Exact(name.len())),
+            Self::Suffix(suffix) => {
+                let host = without_dot(host, suffix);
+                let split = host.len().checked_sub(suffix.len() + 1)?;
+                // By bytes: an offset may fall into the middle of a character.
+                let (front, back) = host.as_bytes().split_at(split);
+                let below = back.first() == Some(&b'.') && back[1..].eq_ignore_ascii_case(suffix.as_bytes());
+                (below && !front.is_empty()).then_some(HostSpecificity::Suffix(suffix.len()))
+            }
+        }
+    }
+}
+
+/// The root's dot counts only where the pattern has it, too.
+fn without_dot<'a>(host: &'a str, pattern: &str) -> &'a str {
+    if pattern.ends_with('.') { host } else { host.strip_suffix('.').unwrap_or(host) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_match_whole_or_by_whole_labels_below() {
+        let exact = HostMatch::Exact("Web.Example.com".to_owned());
+        assert_eq!(exact.matches("web.example.COM."), Some(HostSpecificity::Exact(15)));
+        assert_eq!(exact.matches("x.web.example.com"), None);
+        let suffix = HostMatch::Suffix("example.com".to_owned());
+        assert_eq!(suffix.matches("a.b.example.com"), Some(HostSpecificity::Suffix(11)));
+        for host in ["example.com", ".example.com", "anexample.com", "äxample.com", ""] {
+            assert_eq!(suffix.matches(host), None, "{host:?}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+use std::fmt;
+
+/// The longest pattern that is accepted, in bytes.
+const MAX_LEN: usize = 4096;
+/// What a compiled pattern may take, in bytes: a peer chooses the pattern.
+const MAX_SIZE: usize = 1 << 20;
+
+/// A regular expression that must match the whole text. Two are equal if their patterns are.
+#[derive(Clone, Debug)]
+pub struct Regex(regex::Regex);
+
+/// The pattern cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidRegex(String);
+
+impl Regex {
+    /// Compiles a pattern.
+    ///
+    /// # Errors
+    /// It is not a regular expression, or too large.
+    pub fn new(pattern: &str) -> Result<Self, InvalidRegex> {
+        if pattern.len() > MAX_LEN {
+            return Err(InvalidRegex(format!("a pattern of {} bytes is longer than the limit of {MAX_LEN}", pattern.len())));
+        }
+        regex::RegexBuilder::new(pattern).size_limit(MAX_SIZE).build().map(Self).map_err(|e| InvalidRegex(e.to_string()))
+    }
+
+    /// The pattern.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// Does the leftmost match span the whole text? So `a|ab` does not match `ab`.
+    #[must_use]
+    pub fn is_match(&self, text: &str) -> bool {
+        self.0.find(text).is_some_and(|found| found.start() == 0 && found.end() == text.len())
+    }
+}
+
+impl PartialEq for Regex {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Regex {}
+
+impl fmt::Display for InvalidRegex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for InvalidRegex {}
