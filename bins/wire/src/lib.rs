@@ -1,0 +1,15 @@
+//! The protobuf messages of the mesh APIs to and from the crates' types, both ways, and the clients that keep a watch alive.
+
+pub mod destination;
+pub mod identity;
+pub mod inbound;
+mod invalid;
+mod meta;
+mod net;
+pub mod profile;
+mod refused;
+mod route;
+pub mod watch;
+
+pub use invalid::Invalid;
+pub use refused::Refused;

@@ -1,0 +1,214 @@
+//! How many retries the requests of the last seconds allow.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// Slots that the window is divided into: what leaves it, leaves by slots.
+const SLOTS: usize = 10;
+
+/// What a budget allows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Params {
+    ttl: Duration,
+    ratio: f64,
+    min_per_second: u32,
+}
+
+/// The numbers do not describe a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidBudget {
+    /// The window is not from 1 to 60 seconds.
+    Ttl,
+    /// The ratio is not a number from 0 to 1000.
+    Ratio,
+}
+
+impl Params {
+    /// Retries for `ratio` of the requests of the last `ttl`, and `min_per_second` on top.
+    ///
+    /// # Errors
+    /// The window is not in `1s..=60s`, or the ratio not in `0.0..=1000.0`.
+    pub fn new(ttl: Duration, ratio: f64, min_per_second: u32) -> Result<Self, InvalidBudget> {
+        if !(Duration::from_secs(1)..=Duration::from_secs(60)).contains(&ttl) {
+            return Err(InvalidBudget::Ttl);
+        }
+        if !(0.0..=1000.0).contains(&ratio) {
+            return Err(InvalidBudget::Ratio);
+        }
+        Ok(Self { ttl, ratio, min_per_second })
+    }
+
+    /// The window.
+    #[must_use]
+    pub const fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// Retries for each request.
+    #[must_use]
+    pub const fn ratio(&self) -> f64 {
+        self.ratio
+    }
+
+    /// Retries a second that are always allowed.
+    #[must_use]
+    pub const fn min_per_second(&self) -> u32 {
+        self.min_per_second
+    }
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self { ttl: Duration::from_secs(10), ratio: 0.2, min_per_second: 10 }
+    }
+}
+
+/// Counts requests and retries. Clones share the count.
+///
+/// Exact: at no time have more retries been withdrawn within the window than `ratio` times the requests deposited in it plus `min_per_second`
+/// times its length.
+#[derive(Clone, Debug)]
+pub struct Budget(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    params: Params,
+    start: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Number of the newest slot, counted from the start.
+    slot: u64,
+    requests: [u32; SLOTS],
+    retries: [u32; SLOTS],
+}
+
+impl Budget {
+    /// Starts counting at `now`.
+    #[must_use]
+    pub fn new(params: Params, now: Instant) -> Self {
+        Self(Arc::new(Inner { params, start: now, state: Mutex::new(State::default()) }))
+    }
+
+    /// Counts a request.
+    pub fn deposit(&self, now: Instant) {
+        self.with(now, |state, at| state.requests[at] = state.requests[at].saturating_add(1));
+    }
+
+    /// Takes a retry, if there is one left.
+    #[must_use]
+    pub fn withdraw(&self, now: Instant) -> bool {
+        let params = &self.0.params;
+        self.with(now, |state, at| {
+            let sum = |slots: &[u32; SLOTS]| slots.iter().map(|n| f64::from(*n)).sum::<f64>();
+            let allowed = sum(&state.requests) * params.ratio + f64::from(params.min_per_second) * params.ttl.as_secs_f64();
+            let left = sum(&state.retries) + 1.0 <= allowed;
+            if left {
+                state.retries[at] += 1;
+            }
+            left
+        })
+    }
+
+    fn with<T>(&self, now: Instant, then: impl FnOnce(&mut State, usize) -> T) -> T {
+        let slot_len = self.0.params.ttl / u32::try_from(SLOTS).expect("a small number");
+        let elapsed = now.saturating_duration_since(self.0.start);
+        let slot = u64::try_from(elapsed.as_nanos() / slot_len.as_nanos().max(1)).unwrap_or(u64::MAX);
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have read a later clock: then its slot counts.
+        let slot = slot.max(state.slot);
+        let passed = (slot - state.slot).min(SLOTS as u64);
+        for n in 1..=passed {
+            let at = usize::try_from((slot - passed + n) % SLOTS as u64).expect("less than the number of slots");
+            (state.requests[at], state.retries[at]) = (0, 0);
+        }
+        state.slot = slot;
+        let at = usize::try_from(slot % SLOTS as u64).expect("less than the number of slots");
+        then(&mut state, at)
+    }
+}
+
+impl fmt::Display for InvalidBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ttl => "a retry budget's ttl must be from 1s to 60s",
+            Self::Ratio => "a retry budget's ratio must be from 0 to 1000",
+        })
+    }
+}
+
+impl std::error::Error for InvalidBudget {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn params(ratio: f64, min: u32) -> Params {
+        Params::new(Duration::from_secs(10), ratio, min).unwrap()
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        assert_eq!(Params::new(Duration::from_millis(999), 0.2, 10), Err(InvalidBudget::Ttl));
+        assert_eq!(Params::new(Duration::from_secs(61), 0.2, 10), Err(InvalidBudget::Ttl));
+        assert_eq!(Params::new(Duration::from_secs(10), f64::NAN, 10), Err(InvalidBudget::Ratio));
+    }
+
+    #[test]
+    fn what_leaves_the_window_no_longer_counts() {
+        let start = Instant::now();
+        let budget = Budget::new(params(0.5, 0), start);
+        (0..4).for_each(|_| budget.deposit(start));
+        assert!(budget.withdraw(start) && budget.withdraw(start) && !budget.withdraw(start));
+        let later = start + Duration::from_secs(11);
+        assert!(!budget.withdraw(later));
+        budget.deposit(later);
+        budget.deposit(later);
+        assert!(budget.withdraw(later));
+    }
+
+    proptest! {
+        #[test]
+        fn no_window_sees_more_retries_than_its_requests_allow(ratio in 0.0f64..2.0, min in 0u32..5, steps in proptest::collection::vec((0u64..2_000, any::<bool>()), 1..300)) {
+            let start = Instant::now();
+            let budget = Budget::new(params(ratio, min), start);
+            let (mut now, mut requests, mut retries) = (start, Vec::new(), Vec::new());
+            for (gap, retry) in steps {
+                now += Duration::from_millis(gap);
+                if !retry {
+                    budget.deposit(now);
+                    requests.push(now);
+                } else if budget.withdraw(now) {
+                    retries.push(now);
+                    let within = |times: &[Instant], window| times.iter().filter(|t| now - **t < window).count() as f64;
+                    // A slot leaves as a whole: what is certainly in the window is nine tenths of it.
+                    let (least, most) = (Duration::from_secs(9), Duration::from_secs(10));
+                    prop_assert!(within(&retries, least) <= within(&requests, most) * ratio + f64::from(min) * 10.0 + 1e-9);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn threads_together_get_no_more_than_one_would() {
+        let now = Instant::now();
+        let budget = Budget::new(params(0.1, 0), now);
+        (0..1000).for_each(|_| budget.deposit(now));
+        let taken: usize = std::thread::scope(|scope| {
+            let take = || (0..200).filter(|_| budget.withdraw(now)).count();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).sum()
+        });
+        assert_eq!(taken, 100);
+    }
+}
