@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::Duration};
 
+use futures_util::StreamExt as _;
 use linkerd2_proxy_api::inbound as proto;
 use meshkit_core::Identity;
 use meshkit_policy::{
@@ -13,20 +14,55 @@ use meshkit_policy::{
     rate_limit::{Limit, Override, RateLimit},
     route::{Route, Rule},
 };
+use tonic::{Request, Response, Status};
 
 use crate::{
-    Invalid,
+    Invalid, Refused,
+    destination::Answers,
     meta::{meta, meta_to},
     net, route as convert,
 };
 
-/// A policy on the wire.
-pub use proto::Server;
-pub use proto::{
-    PortSpec,
-    inbound_server_policies_client::InboundServerPoliciesClient,
-    inbound_server_policies_server::{InboundServerPolicies, InboundServerPoliciesServer},
-};
+/// Answers what the inbound policy API is asked.
+pub trait Policies: Send + Sync + 'static {
+    /// The policy of a workload's port, as it changes. The workload is what the proxy was told to call itself.
+    ///
+    /// # Errors
+    /// The workload is malformed or not known.
+    fn policy(&self, workload: &str, port: u16) -> Result<Answers<Arc<Policy>>, Refused>;
+}
+
+/// Serves policies over gRPC.
+#[must_use]
+pub fn server<P: Policies>(policies: Arc<P>) -> proto::inbound_server_policies_server::InboundServerPoliciesServer<Server<P>> {
+    proto::inbound_server_policies_server::InboundServerPoliciesServer::new(Server(policies)).max_decoding_message_size(64 * 1024)
+}
+
+/// Adapts [`Policies`] to the generated service.
+#[derive(Debug)]
+pub struct Server<P>(Arc<P>);
+
+impl<P: Policies> Server<P> {
+    fn watch(&self, spec: &proto::PortSpec) -> Result<Answers<Arc<Policy>>, Status> {
+        let port = net::port(spec.port, "port").map_err(|e| Status::invalid_argument(e.to_string()))?;
+        self.0.policy(&spec.workload, port.get()).map_err(Refused::into_status)
+    }
+}
+
+#[tonic::async_trait]
+impl<P: Policies> proto::inbound_server_policies_server::InboundServerPolicies for Server<P> {
+    type WatchPortStream = Answers<Result<proto::Server, Status>>;
+
+    async fn get_port(&self, request: Request<proto::PortSpec>) -> Result<Response<proto::Server>, Status> {
+        let first = self.watch(&request.into_inner())?.next().await;
+        first.map(|policy| Response::new(policy_to(&policy))).ok_or_else(|| Status::unavailable("the controller is stopping"))
+    }
+
+    async fn watch_port(&self, request: Request<proto::PortSpec>) -> Result<Response<Self::WatchPortStream>, Status> {
+        let policies = self.watch(&request.into_inner())?;
+        Ok(Response::new(policies.map(|policy| Ok(policy_to(&policy))).boxed()))
+    }
+}
 
 /// How long detection takes where the server does not say.
 const DETECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,5 +1,6 @@
 //! The protobuf messages of the mesh APIs to and from the crates' types, both ways, and the clients that keep a watch alive.
 
+pub mod client;
 pub mod destination;
 pub mod identity;
 pub mod inbound;

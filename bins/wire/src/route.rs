@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, uri::Scheme};
+use http::{HeaderName, HeaderValue, StatusCode, uri::Scheme};
 use linkerd2_proxy_api::{grpc_route, http_route, http_types};
 use meshkit_core::{Ratio, grpc::Code};
 use meshkit_policy::{
@@ -148,16 +148,6 @@ pub(crate) fn request_headers_to(modifier: &HeaderModifier) -> http_route::Reque
         set: header_values_to(&modifier.set),
         remove: modifier.remove.iter().map(ToString::to_string).collect(),
     }
-}
-
-pub(crate) fn response_headers(modifier: http_route::ResponseHeaderModifier) -> Result<HeaderModifier, Invalid> {
-    let http_route::ResponseHeaderModifier { add, set, remove } = modifier;
-    request_headers(http_route::RequestHeaderModifier { add, set, remove })
-}
-
-pub(crate) fn response_headers_to(modifier: &HeaderModifier) -> http_route::ResponseHeaderModifier {
-    let http_route::RequestHeaderModifier { add, set, remove } = request_headers_to(modifier);
-    http_route::ResponseHeaderModifier { add, set, remove }
 }
 
 pub(crate) fn redirect(redirect: http_route::RequestRedirect) -> Result<Redirect, Invalid> {

@@ -2,19 +2,16 @@
 
 mod endpoint;
 mod profile;
+mod server;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use linkerd2_proxy_api::destination as proto;
-use meshkit_core::{Endpoint, Update};
+use meshkit_core::Update;
 
 pub(crate) use endpoint::{endpoint, endpoint_to};
-pub use linkerd2_proxy_api::destination::{
-    GetDestination,
-    destination_client::DestinationClient,
-    destination_server::{Destination, DestinationServer},
-};
 pub use profile::{profile, profile_to};
+pub use server::{Answers, Resolve, Server, server};
 
 use crate::{Invalid, net};
 
@@ -70,7 +67,7 @@ pub(crate) fn shared_labels(
 
 #[cfg(test)]
 mod tests {
-    use meshkit_core::{ProtocolHint, endpoint::Locality};
+    use meshkit_core::{Endpoint, ProtocolHint, endpoint::Locality};
     use proptest::prelude::*;
 
     use super::*;

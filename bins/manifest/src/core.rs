@@ -1,0 +1,327 @@
+//! Services, Pods and what runs them.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::meta::{IntOrString, LabelSelector, Metadata};
+
+macro_rules! object {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
+    };
+}
+pub(crate) use object;
+
+object! {
+    /// A name that stands for Pods.
+    Service {
+        /// Name and labels.
+        metadata: Metadata,
+        /// Which Pods, and on which ports.
+        spec: ServiceSpec,
+    }
+}
+
+object! {
+    /// Which Pods a Service stands for.
+    ServiceSpec {
+        /// Labels of the Pods.
+        selector: BTreeMap<String, String>,
+        /// Its ports.
+        ports: Vec<ServicePort>,
+        /// Its address; `None` as text for a headless one.
+        #[serde(rename = "clusterIP", skip_serializing_if = "Option::is_none")]
+        cluster_ip: Option<String>,
+        /// Its addresses of both families.
+        #[serde(rename = "clusterIPs", skip_serializing_if = "Vec::is_empty")]
+        cluster_ips: Vec<String>,
+        /// `ClusterIP` unless said otherwise.
+        #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+        kind: Option<String>,
+    }
+}
+
+object! {
+    /// A port of a Service.
+    ServicePort {
+        /// Its name; EndpointSlices name their ports alike.
+        name: String,
+        /// Its number.
+        port: u16,
+        /// The port of the Pods; the same number unless said otherwise.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        target_port: Option<IntOrString>,
+        /// What it speaks.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        app_protocol: Option<String>,
+    }
+}
+
+object! {
+    /// Containers that run together.
+    Pod {
+        /// Name and labels.
+        metadata: Metadata,
+        /// What it runs.
+        spec: PodSpec,
+        /// How it is.
+        status: PodStatus,
+    }
+}
+
+object! {
+    /// What a Pod runs.
+    PodSpec {
+        /// Run side by side.
+        containers: Vec<Container>,
+        /// Run before, one after the other.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        init_containers: Vec<Container>,
+        /// Who it is; `default` stands in.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        service_account_name: Option<String>,
+        /// Shares the node's network.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        host_network: bool,
+        /// Where it runs.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        node_name: Option<String>,
+        /// `Always`, `OnFailure` or `Never`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        restart_policy: Option<String>,
+    }
+}
+
+object! {
+    /// A program.
+    Container {
+        /// Its name.
+        name: String,
+        /// Its image.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        image: Option<String>,
+        /// The program and its first arguments.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        command: Vec<String>,
+        /// Further arguments.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        args: Vec<String>,
+        /// Its environment.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        env: Vec<EnvVar>,
+        /// Ports it listens on.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        ports: Vec<ContainerPort>,
+        /// Is it alive?
+        #[serde(skip_serializing_if = "Option::is_none")]
+        liveness_probe: Option<Probe>,
+        /// May it be asked?
+        #[serde(skip_serializing_if = "Option::is_none")]
+        readiness_probe: Option<Probe>,
+        /// Has it started?
+        #[serde(skip_serializing_if = "Option::is_none")]
+        startup_probe: Option<Probe>,
+    }
+}
+
+object! {
+    /// A variable.
+    EnvVar {
+        /// Its name.
+        name: String,
+        /// Its value.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        value: Option<String>,
+        /// Where its value comes from.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        value_from: Option<EnvVarSource>,
+    }
+}
+
+object! {
+    /// Where a variable's value comes from.
+    EnvVarSource {
+        /// A field of the Pod.
+        field_ref: Option<FieldRef>,
+    }
+}
+
+object! {
+    /// A field of the Pod.
+    FieldRef {
+        /// `status.podIP`, `metadata.name`, ...
+        field_path: String,
+    }
+}
+
+object! {
+    /// A port of a container.
+    ContainerPort {
+        /// Its name.
+        name: String,
+        /// Its number.
+        container_port: u16,
+        /// `TCP` unless said otherwise.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        protocol: Option<String>,
+    }
+}
+
+object! {
+    /// How the kubelet asks a container.
+    Probe {
+        /// By HTTP.
+        http_get: Option<HttpGet>,
+    }
+}
+
+object! {
+    /// A request of the kubelet.
+    HttpGet {
+        /// The path; `/` stands in.
+        path: Option<String>,
+        /// The port, by number or by name.
+        port: IntOrString,
+    }
+}
+
+object! {
+    /// How a Pod is.
+    PodStatus {
+        /// Its address.
+        #[serde(rename = "podIP", skip_serializing_if = "Option::is_none")]
+        pod_ip: Option<IpAddr>,
+        /// `Pending`, `Running`, `Succeeded` or `Failed`.
+        phase: Option<String>,
+    }
+}
+
+object! {
+    /// Endpoints of a Service.
+    EndpointSlice {
+        /// Name and labels: `kubernetes.io/service-name` names the Service.
+        metadata: Metadata,
+        /// The endpoints.
+        endpoints: Vec<SliceEndpoint>,
+        /// Their ports.
+        ports: Vec<SlicePort>,
+    }
+}
+
+object! {
+    /// One endpoint of a slice.
+    SliceEndpoint {
+        /// Its addresses, all of one family.
+        addresses: Vec<IpAddr>,
+        /// May it be asked?
+        conditions: Conditions,
+        /// Its own name below the Service's.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hostname: Option<String>,
+        /// The Pod behind it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        target_ref: Option<TargetRef>,
+        /// Where it is.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        zone: Option<String>,
+    }
+}
+
+object! {
+    /// May an endpoint be asked?
+    Conditions {
+        /// Unknown counts as yes.
+        ready: Option<bool>,
+    }
+}
+
+object! {
+    /// The object behind an endpoint.
+    TargetRef {
+        /// Its kind.
+        kind: String,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    }
+}
+
+object! {
+    /// A port of a slice.
+    SlicePort {
+        /// The name of the Service's port.
+        name: String,
+        /// The number of the endpoints' port.
+        port: u16,
+    }
+}
+
+object! {
+    /// Keeps Pods running: a Deployment, StatefulSet or Job.
+    Workload {
+        /// Name and labels.
+        metadata: Metadata,
+        /// What it runs.
+        spec: WorkloadSpec,
+    }
+}
+
+object! {
+    /// What a workload runs.
+    WorkloadSpec {
+        /// How many Pods; one stands in.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        replicas: Option<u32>,
+        /// Which Pods are its own.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        selector: Option<LabelSelector>,
+        /// How they look.
+        template: PodTemplate,
+    }
+}
+
+object! {
+    /// How a workload's Pods look.
+    PodTemplate {
+        /// Labels and annotations.
+        metadata: Metadata,
+        /// What they run.
+        spec: PodSpec,
+    }
+}
+
+object! {
+    /// An object of which only name, labels and annotations matter.
+    Plain {
+        /// Name and labels.
+        metadata: Metadata,
+    }
+}
+
+impl PodSpec {
+    /// The service account.
+    #[must_use]
+    pub fn service_account(&self) -> &str {
+        self.service_account_name.as_deref().filter(|name| !name.is_empty()).unwrap_or("default")
+    }
+
+    /// TCP ports of all containers, with their names.
+    pub fn ports(&self) -> impl Iterator<Item = (&str, u16)> {
+        let containers = self.init_containers.iter().chain(&self.containers);
+        let tcp = |p: &&ContainerPort| p.protocol.as_deref().is_none_or(|p| p == "TCP") && p.container_port != 0;
+        containers.flat_map(|c| &c.ports).filter(tcp).map(|p| (p.name.as_str(), p.container_port))
+    }
+
+    /// HTTP probes of all containers: port and path.
+    pub fn probes(&self) -> impl Iterator<Item = (u16, &str)> {
+        let containers = self.init_containers.iter().chain(&self.containers);
+        let all = containers.flat_map(|c| [&c.liveness_probe, &c.readiness_probe, &c.startup_probe]);
+        all.filter_map(|p| p.as_ref()?.http_get.as_ref())
+            .filter_map(|get| Some((get.port.port(self.ports())?, get.path.as_deref().unwrap_or("/"))))
+    }
+}
