@@ -83,7 +83,8 @@ impl Suffix {
     /// The suffix of the labels `["foo", "bar"]` matches `*.foo.bar`; of none at all, every DNS-like name.
     #[must_use]
     pub fn of_labels<S: AsRef<str>>(labels: &[S]) -> Self {
-        let labels: Vec<_> = labels.iter().map(AsRef::as_ref).collect();
+        // Identities are lower case, too.
+        let labels: Vec<_> = labels.iter().map(|label| label.as_ref().to_ascii_lowercase()).collect();
         Self(if labels.is_empty() { String::new() } else { format!(".{}", labels.join(".")) })
     }
 
@@ -187,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_suffix_is_whole_labels_of_dns_names() {
-        let suffix = Suffix::of_labels(&["ns", "local"]);
+        let suffix = Suffix::of_labels(&["ns", "LOCAL"]);
         let matches = |id: &str| suffix.matches(&id.parse().unwrap());
         assert!(matches("web.ns.local"));
         assert!(!matches("webns.local") && !matches("ns.local") && !matches("spiffe://td/web.ns.local"));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Method, request::Parts};
+use ::http::{Method, request::Parts};
 use meshkit_core::{Cause, Dice, Error, grpc::Code};
 
 use crate::{
@@ -81,4 +81,56 @@ pub fn apply(filters: &[Filter], request: &mut Parts, dice: &Dice) -> Result<(),
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use ::http::Request;
+    use meshkit_core::Ratio;
+
+    use super::*;
+    use crate::route::{Match as _, ValueMatch};
+
+    fn call(method: Method, path: &str) -> Parts {
+        Request::builder().method(method).uri(path).body(()).unwrap().into_parts().0
+    }
+
+    fn matching(service: Option<&str>, method: Option<&str>) -> Match {
+        Match { service: service.map(str::to_owned), method: method.map(str::to_owned), headers: Vec::new() }
+    }
+
+    #[test]
+    fn a_call_is_a_post_of_service_and_method() {
+        let find = matching(Some("voting.v1.Voting"), Some("Find"));
+        assert!(find.matches(&call(Method::POST, "/voting.v1.Voting/Find")).is_some());
+        assert!(find.matches(&call(Method::POST, "/voting.v1.Voting/Find/more")).is_some(), "further segments are ignored");
+        for (method, path) in [
+            (Method::GET, "/voting.v1.Voting/Find"),
+            (Method::POST, "/voting.v1.Voting"),
+            (Method::POST, "/voting.v1.voting/Find"),
+            (Method::POST, "/voting.v1.Voting/"),
+        ] {
+            assert_eq!(find.matches(&call(method, path)), None, "{path}");
+        }
+        assert!(matching(None, None).matches(&call(Method::POST, "/a/b")).is_some());
+        assert_eq!(matching(None, None).matches(&call(Method::POST, "/a")), None);
+    }
+
+    #[test]
+    fn service_counts_before_method_before_headers() {
+        let request = call(Method::POST, "/ab/cdef");
+        let specificity = |m: &Match| m.matches(&request).unwrap();
+        let (service, method) = (matching(Some("ab"), None), matching(None, Some("cdef")));
+        assert!(specificity(&service) > specificity(&method));
+        let not_here = HeaderMatch { name: ::http::header::ACCEPT, value: ValueMatch::Exact(Vec::new()) };
+        assert_eq!(Match { headers: vec![not_here], ..Match::default() }.matches(&request), None);
+        assert!(specificity(&method) > Match::any());
+    }
+
+    #[test]
+    fn a_planned_failure_is_a_code() {
+        let fail = FailureInjector { response: Code::UNAVAILABLE, message: "planned".into(), share: Ratio::ONE };
+        let error = apply(&[Filter::Fail(fail)], &mut call(Method::POST, "/a/b"), &Dice::new(0)).unwrap_err();
+        assert_eq!((error.cause(), error.to_string().as_str()), (&Cause::InjectedCode(Code::UNAVAILABLE), "planned"));
+    }
 }

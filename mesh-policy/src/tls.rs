@@ -1,6 +1,8 @@
 //! Routes of TLS connections that are not ended here: by the name that the client asks for.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
+
+use meshkit_core::{Cause, Error};
 
 use crate::Meta;
 
@@ -35,6 +37,16 @@ pub enum Filter {
     Invalid(Arc<str>),
 }
 
+/// What is forwarded without being looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums)] // There are routes for these two.
+pub enum Traffic {
+    /// TLS that ends in the application.
+    Tls,
+    /// Any bytes.
+    Tcp,
+}
+
 impl SniMatch {
     /// How specifically a name is meant: the longer the better, a whole name best. `None` if it is not.
     #[must_use]
@@ -67,6 +79,27 @@ pub fn find<'a, O>(routes: &'a [Route<O>], name: &str) -> Option<&'a Route<O>> {
     best.map(|(_, route)| route)
 }
 
+/// Applies the filters of a rule to a connection: the first one closes it.
+///
+/// # Errors
+/// There is a filter.
+pub fn apply(filters: &[Filter], traffic: Traffic) -> Result<(), Error> {
+    match filters.first() {
+        None => Ok(()),
+        Some(Filter::Forbidden) => Err(Error::new(Cause::Denied).message(format!("forbidden {traffic} route"))),
+        Some(Filter::Invalid(message)) => Err(Error::new(Cause::InvalidPolicy).message(message.to_string())),
+    }
+}
+
+impl fmt::Display for Traffic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tls => "TLS",
+            Self::Tcp => "TCP",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,5 +117,15 @@ mod tests {
         assert_eq!(found("b.example.com").as_deref(), Some("suffix"));
         assert_eq!(found("example.com").as_deref(), Some("any"));
         assert_eq!(found("A.EXAMPLE.COM").as_deref(), Some("any"));
+    }
+
+    #[test]
+    fn the_first_filter_closes_the_connection() {
+        let told = |filters: &[Filter], traffic| apply(filters, traffic).map_err(|error| error.to_string());
+        assert_eq!(told(&[], Traffic::Tcp), Ok(()));
+        assert_eq!(told(&[Filter::Forbidden], Traffic::Tls), Err("forbidden TLS route".to_owned()));
+        let both = [Filter::Invalid("invalid policy".into()), Filter::Forbidden];
+        assert_eq!(told(&both, Traffic::Tcp), Err("invalid policy".to_owned()));
+        assert_eq!(apply(&both[1..], Traffic::Tcp).unwrap_err().to_string(), "forbidden TCP route");
     }
 }

@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{CONNECTION, UPGRADE},
+    header::{CONNECTION, Entry, UPGRADE},
 };
 
 /// The authenticated client, told to the application.
@@ -23,12 +23,36 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 /// needs, and so does `transfer-encoding`, which the HTTP library owns.
 pub fn strip_connection_headers(headers: &mut HeaderMap) {
     // Most messages have none of them.
-    while let Some(listed) = headers.remove(CONNECTION) {
-        remove_listed(headers, &listed);
+    if let Entry::Occupied(connection) = headers.entry(CONNECTION) {
+        let (_, mut values) = connection.remove_entry_mult();
+        let first = values.next();
+        let more: Vec<_> = values.collect();
+        for listed in first.iter().chain(&more) {
+            remove_listed(headers, listed);
+        }
     }
     headers.remove(UPGRADE);
     headers.remove(KEEP_ALIVE);
     headers.remove(PROXY_CONNECTION);
+}
+
+/// What a peer's proxy said in a response about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums)] // It asks or it does not.
+pub enum PeerAsks {
+    /// Nothing.
+    Nothing,
+    /// Close the application's connection.
+    Close,
+}
+
+/// Removes what proxies tell each other from a response, whoever sent it: `l5d-proxy-error` and `l5d-proxy-connection`.
+pub fn strip_proxy_headers(headers: &mut HeaderMap) -> PeerAsks {
+    headers.remove(L5D_PROXY_ERROR);
+    match headers.remove(L5D_PROXY_CONNECTION) {
+        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"close") => PeerAsks::Close,
+        _ => PeerAsks::Nothing,
+    }
 }
 
 fn remove_listed(headers: &mut HeaderMap, listed: &HeaderValue) {
@@ -41,6 +65,16 @@ fn remove_listed(headers: &mut HeaderMap, listed: &HeaderValue) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_proxies_tell_each_other_is_not_passed_on() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(strip_proxy_headers(&mut headers), PeerAsks::Nothing);
+        headers.insert(L5D_PROXY_ERROR, HeaderValue::from_static("service in fail-fast"));
+        headers.insert(L5D_PROXY_CONNECTION, HeaderValue::from_static("close"));
+        assert_eq!(strip_proxy_headers(&mut headers), PeerAsks::Close);
+        assert!(headers.is_empty());
+    }
 
     #[test]
     fn what_concerns_one_hop_ends_there() {

@@ -74,6 +74,8 @@ pub fn origin_form(uri: Uri) -> Uri {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn request(method: &str, uri: &str) -> Request<()> {
@@ -105,6 +107,17 @@ mod tests {
         let mut two = request("CONNECT", "web:80");
         *two.version_mut() = Version::HTTP_2;
         assert!(check_target(&two).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_target_takes_an_authority(text in "(https?://[a-z]{1,8})?(/[a-z?/%&=]{0,20}|\\*)?|[a-z]{1,8}:[1-9]{1,4}") {
+            if let Ok(uri) = text.parse::<Uri>() {
+                let with = with_authority(uri.clone(), Authority::from_static("web-svc:80"));
+                prop_assert_eq!(with.authority().unwrap().as_str(), "web-svc:80");
+                prop_assert!(origin_form(with).authority().is_none());
+            }
+        }
     }
 
     #[test]

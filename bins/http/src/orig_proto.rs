@@ -4,8 +4,9 @@ use http::{
     HeaderName, HeaderValue, Method, Request, Response, Version,
     header::{TRANSFER_ENCODING, UPGRADE},
 };
+use meshkit_core::{Cause, Error};
 
-use crate::normalize::AbsoluteForm;
+use crate::{edge::reset_reason, hop, normalize::AbsoluteForm};
 
 /// Tells the original version, and the form of the target.
 pub const L5D_ORIG_PROTO: HeaderName = HeaderName::from_static("l5d-orig-proto");
@@ -49,6 +50,18 @@ pub fn restore<B>(response: &mut Response<B>, request_version: Version) {
     *response.version_mut() = told.as_ref().and_then(version_of).unwrap_or(request_version);
 }
 
+/// The failure of an upgraded exchange, at the client's proxy: an HTTP/1 client never sees that HTTP/2 was reset.
+#[must_use]
+pub fn downgrade_error(error: Error) -> Error {
+    match reset_reason(&error) {
+        Some(reason) => {
+            let message = format!("upgraded connection failed with HTTP/2 reset: {reason}");
+            Error::new(Cause::Downgraded).message(message).caused_by(error)
+        }
+        None => error,
+    }
+}
+
 /// Turns a request back into what it was, at the server's proxy. Returns whether it was upgraded.
 pub fn downgrade<B>(request: &mut Request<B>) -> Upgraded {
     if request.version() != Version::HTTP_2 {
@@ -73,6 +86,9 @@ pub fn tell<B>(response: &mut Response<B>) {
         Version::HTTP_10 => HTTP_10,
         _ => return,
     };
+    // What an edge said about its own HTTP/1 connection is not true of this one.
+    hop::strip_connection_headers(response.headers_mut());
+    response.headers_mut().remove(TRANSFER_ENCODING);
     response.headers_mut().insert(L5D_ORIG_PROTO, version);
     *response.version_mut() = Version::HTTP_2;
 }

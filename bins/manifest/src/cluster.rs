@@ -13,14 +13,15 @@ use crate::{
 pub struct Cluster(BTreeMap<Key, Object>);
 
 impl Cluster {
-    /// Applies a change. A reset concerns the objects of one source only: those that `source` says it may tell of.
+    /// Applies a change of a source that tells only of the objects that `source` names.
     pub fn apply(&mut self, event: Event, source: impl Fn(&Key) -> bool) {
         match event {
-            Event::Applied(object) => drop(self.0.insert(object.key(), object)),
-            Event::Deleted(key) => drop(self.0.remove(&key)),
+            Event::Applied(object) if source(&object.key()) => drop(self.0.insert(object.key(), object)),
+            Event::Deleted(key) if source(&key) => drop(self.0.remove(&key)),
+            Event::Applied(_) | Event::Deleted(_) => {}
             Event::Reset(objects) => {
                 self.0.retain(|key, _| !source(key));
-                self.0.extend(objects.into_iter().map(|object| (object.key(), object)));
+                self.0.extend(objects.into_iter().map(|object| (object.key(), object)).filter(|(key, _)| source(key)));
             }
         }
     }
@@ -81,8 +82,8 @@ impl Cluster {
         })
     }
 
-    /// Keeps a cluster in step with a source, until the source ends. Watchers see one moment after the other, never a part of a change.
-    pub async fn follow(mut events: mpsc::Receiver<Event>, into: watch::Sender<Arc<Self>>, source: impl Fn(&Key) -> bool) {
+    /// Keeps a cluster in step with a source, until the source ends. What `source` does not name is not taken from it. Watchers see one moment after the other, never a part of a change.
+    pub async fn follow(mut events: mpsc::Receiver<Event>, into: Arc<watch::Sender<Arc<Self>>>, source: impl Fn(&Key) -> bool) {
         while let Some(event) = events.recv().await {
             into.send_modify(|cluster| Arc::make_mut(cluster).apply(event, &source));
         }

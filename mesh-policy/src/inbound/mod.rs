@@ -1,14 +1,19 @@
 //! What a server port allows.
 
-use std::{fmt, sync::Arc, time::Duration};
+mod default;
+mod denied;
+
+use std::{sync::Arc, time::Duration};
 
 use ::http::request::Parts;
-use ipnet::IpNet;
-use meshkit_core::{Cause, Error, Identity};
 
+pub use default::{DefaultPolicy, InvalidDefaultPolicy};
+pub use denied::Denied;
+
+use self::denied::Why;
 use crate::{
     Meta,
-    authorization::{Authentication, Authorization, Client, Mismatch, Suffix},
+    authorization::{Authentication, Authorization, Client, Mismatch},
     grpc, http,
     net::Network,
     rate_limit::RateLimit,
@@ -78,40 +83,23 @@ pub struct RoutePolicy<F> {
     pub filters: Arc<[F]>,
 }
 
-/// Who may call where no object says so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(clippy::exhaustive_enums)] // The six of the annotation.
-pub enum DefaultPolicy {
-    /// Nobody.
-    Deny,
-    /// Everybody, and it is logged.
-    Audit,
-    /// Everybody with an identity.
-    AllAuthenticated,
-    /// Everybody.
-    AllUnauthenticated,
-    /// Everybody in the cluster with an identity.
-    ClusterAuthenticated,
-    /// Everybody in the cluster.
-    ClusterUnauthenticated,
-}
-
-/// A request that may pass: the rule that says so.
+/// A request that may pass, and what says so. A [`Policy`](crate::Policy) service leaves it in the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Permit {
+    /// The server.
+    pub server: Meta,
     /// The route.
     pub route: Meta,
     /// The authorization.
     pub authorization: Meta,
 }
 
-/// A client that may not call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Denied {
-    server: Meta,
-    route: Option<Meta>,
-    client: Option<Identity>,
-    nearest: Option<(Meta, Mismatch)>,
+impl Permit {
+    /// Is the client admitted only to be seen? Such requests are logged.
+    #[must_use]
+    pub fn is_audited(&self) -> bool {
+        matches!(&self.authorization, Meta::Default(name) if **name == *DefaultPolicy::Audit.name())
+    }
 }
 
 /// The rules of the routes, whichever kind they are.
@@ -143,13 +131,28 @@ impl<'a> FoundRoute<'a> {
 }
 
 impl Policy {
+    /// What is in force where a policy could not be understood: requests fail with `message`, and no other bytes are admitted.
+    #[must_use]
+    pub fn invalid(message: impl Into<Arc<str>>, detect_timeout: Duration) -> Self {
+        let (message, meta) = (message.into(), Meta::builtin("invalid"));
+        let anyone = Authorization { networks: Network::all(), authentication: Authentication::Unauthenticated, meta: meta.clone() };
+        let mut route: HttpRoute = default_route([anyone].into());
+        for rule in &mut route.rules {
+            rule.policy.filters = [http::Filter::InternalError(Arc::clone(&message))].into();
+        }
+        let protocol = Protocol::Detect { timeout: detect_timeout, routes: [route].into(), rate_limit: None };
+        Self { protocol, server: meta, authorizations: [].into() }
+    }
+
     /// May the client open a connection whose bytes are not looked at? Servers of HTTP and gRPC never allow that.
     ///
     /// # Errors
     /// It may not.
     pub fn authorize_tcp(&self, client: &Client) -> Result<&Meta, Denied> {
         match self.protocol {
-            Protocol::Http1 { .. } | Protocol::Http2 { .. } | Protocol::Grpc { .. } => Err(self.denied(client, None, None)),
+            Protocol::Http1 { .. } | Protocol::Http2 { .. } | Protocol::Grpc { .. } => {
+                Err(Denied::new(&self.server, None, client, Why::NotHttp))
+            }
             Protocol::Detect { .. } | Protocol::Opaque | Protocol::Tls => self.authorize(client, &[], None),
         }
     }
@@ -184,16 +187,8 @@ impl Policy {
                 Err(_) => {}
             }
         }
-        Err(self.denied(client, route, nearest))
-    }
-
-    fn denied(&self, client: &Client, route: Option<&Meta>, nearest: Option<(&Meta, Mismatch)>) -> Denied {
-        Denied {
-            server: self.server.clone(),
-            route: route.cloned(),
-            client: client.tls.client_id().cloned(),
-            nearest: nearest.map(|(meta, mismatch)| (meta.clone(), mismatch)),
-        }
+        let why = nearest.map_or(Why::NoAuthorization, |(meta, mismatch)| Why::Nearest(meta.clone(), mismatch));
+        Err(Denied::new(&self.server, route, client, why))
     }
 
     /// The limit on the port's requests.
@@ -204,40 +199,6 @@ impl Policy {
                 rate_limit.as_ref()
             }
             Protocol::Grpc { .. } | Protocol::Opaque | Protocol::Tls => None,
-        }
-    }
-}
-
-impl DefaultPolicy {
-    /// The policy of a port about which no object says anything.
-    #[must_use]
-    pub fn policy(self, cluster: &[IpNet], detect_timeout: Duration) -> Policy {
-        let server = Meta::builtin(self.name());
-        let any_identity = || Authentication::TlsAuthenticated { identities: [].into(), suffixes: vec![Suffix::of_labels::<&str>(&[])] };
-        let in_cluster = || cluster.iter().copied().map(Network::from).collect();
-        let (networks, authentication) = match self {
-            Self::Deny => {
-                return Policy { protocol: Protocol::Opaque, server, authorizations: [].into() };
-            }
-            Self::Audit | Self::AllUnauthenticated => (Network::all(), Authentication::Unauthenticated),
-            Self::AllAuthenticated => (Network::all(), any_identity()),
-            Self::ClusterUnauthenticated => (in_cluster(), Authentication::Unauthenticated),
-            Self::ClusterAuthenticated => (in_cluster(), any_identity()),
-        };
-        let authorizations: Arc<[_]> = [Authorization { networks, authentication, meta: server.clone() }].into();
-        Policy { protocol: Protocol::detect(detect_timeout, Arc::clone(&authorizations)), server, authorizations }
-    }
-
-    /// Its name in annotations, settings and metrics.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Deny => "deny",
-            Self::Audit => "audit",
-            Self::AllAuthenticated => "all-authenticated",
-            Self::AllUnauthenticated => "all-unauthenticated",
-            Self::ClusterAuthenticated => "cluster-authenticated",
-            Self::ClusterUnauthenticated => "cluster-unauthenticated",
         }
     }
 }
@@ -256,71 +217,6 @@ pub fn default_route<M, F>(authorizations: Arc<[Authorization]>) -> Route<M, Rou
     let policy = RoutePolicy { authorizations, filters: [].into() };
     Route { meta: Meta::builtin("default"), hosts: Vec::new(), rules: vec![Rule { matches: Vec::new(), policy }] }
 }
-
-impl Denied {
-    /// As an error on the request path.
-    #[must_use]
-    pub fn into_error(self) -> Error {
-        Error::new(Cause::Denied).caused_by(self)
-    }
-
-    /// Did the client fail to prove any identity?
-    #[must_use]
-    pub const fn is_unauthenticated(&self) -> bool {
-        self.client.is_none()
-    }
-}
-
-impl fmt::Display for Denied {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.client {
-            Some(id) => write!(f, "client {id} is not authorized by {}", self.server)?,
-            None => write!(f, "a client without an identity is not authorized by {}", self.server)?,
-        }
-        if let Some(route) = &self.route {
-            write!(f, " on {route}")?;
-        }
-        match &self.nearest {
-            Some((meta, mismatch)) => write!(f, "; nearest is {meta}: {mismatch}"),
-            None => f.write_str("; it has no authorization"),
-        }
-    }
-}
-
-impl std::error::Error for Denied {}
-
-/// The text is not the name of a default policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidDefaultPolicy(String);
-
-impl std::str::FromStr for DefaultPolicy {
-    type Err = InvalidDefaultPolicy;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let all = [
-            Self::Deny,
-            Self::Audit,
-            Self::AllAuthenticated,
-            Self::AllUnauthenticated,
-            Self::ClusterAuthenticated,
-            Self::ClusterUnauthenticated,
-        ];
-        all.into_iter().find(|policy| policy.name() == name).ok_or_else(|| InvalidDefaultPolicy(name.to_owned()))
-    }
-}
-
-impl fmt::Display for InvalidDefaultPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:?} is not a default policy: expected deny, audit, all-authenticated, all-unauthenticated, cluster-authenticated or \
-             cluster-unauthenticated",
-            self.0
-        )
-    }
-}
-
-impl std::error::Error for InvalidDefaultPolicy {}
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 use ::http::Request;
 
+use meshkit_core::Cause;
+
 use super::*;
 use crate::authorization::TlsState;
 
@@ -106,4 +108,50 @@ fn nothing_is_allowed_where_nothing_is_said() {
         "a client without an identity is not authorized by default/server on default//; it has no authorization"
     );
     assert!(http1(vec![], vec![]).route(&request).is_none());
+}
+
+#[test]
+fn a_denied_connection_says_on_what_and_why() {
+    let denied = default("all-authenticated").authorize_tcp(&plain([10, 0, 0, 1])).unwrap_err();
+    assert_eq!(denied.nearest().unwrap().1, Mismatch::NotTls);
+    assert_eq!(denied.server().name(), "all-authenticated");
+    let error = denied.into_error();
+    assert_eq!((error.cause(), error.to_string().as_str()), (&Cause::Denied, "unauthorized connection on default/all-authenticated"));
+    let http_only = http1(vec![permit("all", "web.ns")], vec![]).authorize_tcp(&meshed("web.ns")).unwrap_err();
+    assert!(http_only.to_string().ends_with("it admits nothing but HTTP requests"));
+}
+
+#[test]
+fn the_first_authorization_that_matches_names_the_verdict() {
+    let policy = http1(vec![permit("server", "web.ns")], vec![("/", vec![permit("one", "web.ns"), permit("two", "web.ns")])]);
+    let request = parts("/");
+    let found = policy.route(&request).unwrap();
+    assert_eq!(policy.authorize_request(&meshed("web.ns"), &found).unwrap().name(), "one");
+}
+
+#[test]
+fn a_client_that_needs_no_certificate_still_needs_tls() {
+    let tls = Authorization { authentication: Authentication::TlsUnauthenticated, ..permit("tls", "web.ns") };
+    let policy = http1(vec![tls], vec![("/", vec![])]);
+    assert!(allows(&policy, &Client { ip: [10, 0, 0, 1].into(), tls: TlsState::Terminated { client_id: None } }));
+    assert!(allows(&policy, &meshed("web.ns")));
+    assert!(!allows(&policy, &plain([10, 0, 0, 1])));
+}
+
+#[test]
+fn what_is_not_understood_fails_requests_and_admits_nothing_else() {
+    let policy = Policy::invalid("invalid policy: no", Duration::from_secs(10));
+    let (request, client) = (parts("/"), plain([10, 0, 0, 1]));
+    let found = policy.route(&request).unwrap();
+    assert!(policy.authorize_request(&client, &found).is_ok());
+    assert!(matches!(found, FoundRoute::Http(found) if matches!(&found.rule.policy.filters[..], [http::Filter::InternalError(_)])));
+    assert!(policy.authorize_tcp(&client).is_err());
+}
+
+#[test]
+fn the_names_of_the_default_policies_round_trip() {
+    for policy in DefaultPolicy::ALL {
+        assert_eq!(policy.to_string().parse(), Ok(policy));
+    }
+    assert!("Deny".parse::<DefaultPolicy>().unwrap_err().to_string().starts_with("\"Deny\" is not a default policy"));
 }

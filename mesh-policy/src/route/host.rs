@@ -1,4 +1,4 @@
-use http::{header::HOST, request::Parts, uri::Authority};
+use http::{header::HOST, request::Parts};
 
 /// Which hosts are meant. Compared without regard to case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -22,19 +22,27 @@ pub enum HostSpecificity {
     Exact(usize),
 }
 
+/// The host that a request is for, without its port: from its target, else from its `host` header.
+pub(super) fn requested(request: &Parts) -> Option<&str> {
+    let from_header = || {
+        let host = request.headers.get(HOST)?.to_str().ok()?;
+        let host = match host.rsplit_once(':') {
+            // An IPv6 address keeps its brackets, and may end in one.
+            Some((host, port)) if !port.contains(']') => host,
+            _ => host,
+        };
+        (!host.contains('@')).then_some(host)
+    };
+    request.uri.host().or_else(from_header)
+}
+
 /// The most specific of the matches; `None` if there are some and none matches.
-pub(super) fn best(hosts: &[HostMatch], request: &Parts) -> Option<HostSpecificity> {
+pub(super) fn best(hosts: &[HostMatch], host: Option<&str>) -> Option<HostSpecificity> {
     if hosts.is_empty() {
         return Some(HostSpecificity::Any);
     }
-    let from_header = || Authority::try_from(request.headers.get(HOST)?.as_bytes()).ok();
-    match request.uri.host() {
-        Some(host) => hosts.iter().filter_map(|m| m.matches(host)).max(),
-        None => {
-            let authority = from_header()?;
-            hosts.iter().filter_map(|m| m.matches(authority.host())).max()
-        }
-    }
+    let host = host?;
+    hosts.iter().filter_map(|m| m.matches(host)).max()
 }
 
 impl HostMatch {
@@ -43,6 +51,8 @@ impl HostMatch {
     pub fn matches(&self, host: &str) -> Option<HostSpecificity> {
         match self {
             Self::Exact(name) => without_dot(host, name).eq_ignore_ascii_case(name).then_some(HostSpecificity::Exact(name.len())),
+            // The domain above all.
+            Self::Suffix(suffix) if suffix.is_empty() => Some(HostSpecificity::Suffix(0)),
             Self::Suffix(suffix) => {
                 let host = without_dot(host, suffix);
                 let split = host.len().checked_sub(suffix.len() + 1)?;
@@ -74,5 +84,19 @@ mod tests {
         for host in ["example.com", ".example.com", "anexample.com", "äxample.com", ""] {
             assert_eq!(suffix.matches(host), None, "{host:?}");
         }
+    }
+
+    #[test]
+    fn the_header_stands_in_for_a_target_without_a_host() {
+        let host = |uri: &str, header: &str| {
+            let request = http::Request::get(uri).header(HOST, header).body(()).unwrap().into_parts().0;
+            requested(&request).map(str::to_owned)
+        };
+        assert_eq!(host("/", "web.example.com:8080").as_deref(), Some("web.example.com"));
+        assert_eq!(host("/", "web.example.com").as_deref(), Some("web.example.com"));
+        assert_eq!(host("/", "[::1]:80").as_deref(), Some("[::1]"));
+        assert_eq!(host("/", "[::1]").as_deref(), Some("[::1]"));
+        assert_eq!(host("/", "user@web.example.com"), None);
+        assert_eq!(host("http://a.b:1/", "c.d").as_deref(), Some("a.b"));
     }
 }

@@ -2,14 +2,16 @@
 //!
 //! A request takes the rule with the most specific match among the routes whose hosts match. Best first: host (exact, then suffix, then any; the
 //! longer one), path (the longer pattern, whatever its kind), number of header conditions, number of query conditions, a method. Of equals,
-//! the first in the list. The Gateway API prefers an exact path over a prefix of the same length; peers of the compatible system do
-//! not, and two proxies must not disagree.
+//! the first in the list. A match without a path counts as the prefix `/`, of length 1. For gRPC: host, length of the service, length of the method,
+//! number of header conditions.
+//!
+//! The Gateway API prefers an exact path over a prefix of the same length, and a method over headers; peers of the compatible system do
+//! not, and two proxies must not disagree. The rule stands in one place: the order of the fields of [`http::Specificity`](crate::http::Specificity)
+//! and [`grpc::Specificity`](crate::grpc::Specificity).
 
 mod host;
 mod regex;
 mod value;
-
-use std::cmp::Reverse;
 
 use http::request::Parts;
 
@@ -73,19 +75,15 @@ impl<M, P> Copy for Found<'_, M, P> {}
 /// A rule, and how specifically it was meant.
 type Candidate<'a, M, P> = ((HostSpecificity, <M as Match>::Specificity), Found<'a, M, P>);
 
-/// The most specific rule, or `None` if no route matches. Allocates nothing.
+/// The most specific rule, or `None` if no route matches. Allocates nothing, unless an encoded query meets a regular expression.
 #[must_use]
 pub fn find<'a, M: Match, P>(routes: &'a [Route<M, P>], request: &Parts) -> Option<Found<'a, M, P>> {
+    let requested = host::requested(request);
     let mut best: Option<Candidate<'a, M, P>> = None;
     for route in routes {
-        let Some(host) = host::best(&route.hosts, request) else { continue };
+        let Some(host) = host::best(&route.hosts, requested) else { continue };
         for rule in &route.rules {
-            let matched = rule.matches.iter().enumerate().filter_map(|(n, m)| Some((m.matches(request)?, Reverse(n), m)));
-            let (specificity, matched) = match matched.max_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1))) {
-                Some((specificity, _, matched)) => (specificity, Some(matched)),
-                None if rule.matches.is_empty() => (M::any(), None),
-                None => continue,
-            };
+            let Some((specificity, matched)) = best_of(&rule.matches, request) else { continue };
             let key = (host, specificity);
             // Strictly better: of equals, the first stays.
             if best.as_ref().is_none_or(|(known, _)| key > *known) {
@@ -94,4 +92,21 @@ pub fn find<'a, M: Match, P>(routes: &'a [Route<M, P>], request: &Parts) -> Opti
         }
     }
     best.map(|(_, found)| found)
+}
+
+/// The most specific of a rule's matches, and how specific it is; of equals, the first. No matches at all match everything.
+#[must_use]
+pub fn best_of<'a, M: Match>(matches: &'a [M], request: &Parts) -> Option<(M::Specificity, Option<&'a M>)> {
+    if matches.is_empty() {
+        return Some((M::any(), None));
+    }
+    let mut best: Option<(M::Specificity, Option<&M>)> = None;
+    for candidate in matches {
+        if let Some(specificity) = candidate.matches(request)
+            && best.as_ref().is_none_or(|(known, _)| specificity > *known)
+        {
+            best = Some((specificity, Some(candidate)));
+        }
+    }
+    best
 }

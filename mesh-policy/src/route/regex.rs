@@ -2,8 +2,9 @@ use std::fmt;
 
 /// The longest pattern that is accepted, in bytes.
 const MAX_LEN: usize = 4096;
-/// What a compiled pattern may take, in bytes: a peer chooses the pattern.
-const MAX_SIZE: usize = 1 << 20;
+/// What a compiled pattern may take, in bytes: a peer chooses the pattern. As much as in the compatible system, lest one proxy
+/// take a policy that another one refuses.
+const MAX_SIZE: usize = 10 << 20;
 
 /// A regular expression that must match the whole text. Two are equal if their patterns are.
 #[derive(Clone, Debug)]
@@ -53,3 +54,17 @@ impl fmt::Display for InvalidRegex {
 }
 
 impl std::error::Error for InvalidRegex {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_expression_or_too_large_is_refused() {
+        assert!(Regex::new("(").unwrap_err().to_string().contains("unclosed group"));
+        assert!(Regex::new(&"a".repeat(MAX_LEN + 1)).unwrap_err().to_string().contains("longer than the limit of 4096"));
+        assert!(Regex::new("((a{1000}){1000}){1000}").is_err());
+        assert_eq!(Regex::new("a+"), Regex::new("a+"));
+        assert_ne!(Regex::new("a+"), Regex::new("aa*"));
+    }
+}

@@ -48,10 +48,12 @@ impl PathMatch {
     pub fn matches(&self, path: &str) -> Option<usize> {
         match self {
             Self::Exact(exact) => (path == exact).then_some(exact.len()),
+            // Also the targets that are not paths: `*`, and the authority of CONNECT.
+            Self::Prefix(prefix) if prefix == "/" => Some(1),
             Self::Prefix(prefix) => {
                 let segments = prefix.trim_end_matches('/');
                 let rest = path.strip_prefix(segments)?;
-                (rest.is_empty() || rest.starts_with('/')).then_some(segments.len().max(1))
+                (rest.is_empty() || rest.starts_with('/')).then_some(segments.len())
             }
             Self::Regex(regex) => regex.is_match(path).then_some(path.len()),
         }
@@ -59,10 +61,13 @@ impl PathMatch {
 }
 
 impl HeaderMatch {
-    /// Does one of the header's values match?
+    /// Does one of the header's values match? A regular expression sees only values of visible ASCII.
     #[must_use]
     pub fn matches(&self, request: &Parts) -> bool {
-        request.headers.get_all(&self.name).iter().any(|value| self.value.matches(value.as_bytes()))
+        request.headers.get_all(&self.name).iter().any(|value| match &self.value {
+            ValueMatch::Exact(exact) => value.as_bytes() == exact,
+            ValueMatch::Regex(regex) => value.to_str().is_ok_and(|text| regex.is_match(text)),
+        })
     }
 }
 
@@ -71,9 +76,17 @@ impl QueryMatch {
     #[must_use]
     pub fn matches(&self, request: &Parts) -> bool {
         let query = request.uri.query().unwrap_or_default();
-        query.split('&').any(|pair| {
+        query.split('&').filter(|pair| !pair.is_empty()).any(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            decoded(name, |name| name == self.name.as_bytes()) && decoded(value, |value| self.value.matches(value))
+            decoded(name).eq(self.name.bytes())
+                && match &self.value {
+                    ValueMatch::Exact(exact) => decoded(value).eq(exact.iter().copied()),
+                    ValueMatch::Regex(regex) if !value.contains(['%', '+']) => regex.is_match(value),
+                    ValueMatch::Regex(regex) => {
+                        let bytes: Vec<u8> = decoded(value).collect();
+                        regex.is_match(&String::from_utf8_lossy(&bytes))
+                    }
+                }
         })
     }
 }
@@ -89,30 +102,97 @@ impl ValueMatch {
     }
 }
 
-/// Decodes a part of a form-urlencoded query, and allocates only where something is encoded.
-fn decoded(text: &str, use_it: impl FnOnce(&[u8]) -> bool) -> bool {
-    if !text.contains(['%', '+']) {
-        return use_it(text.as_bytes());
+/// The bytes of a part of a query, decoded. Source: the URL standard, "application/x-www-form-urlencoded parsing".
+fn decoded(text: &str) -> impl Iterator<Item = u8> {
+    let hex = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut rest = text.as_bytes();
+    std::iter::from_fn(move || {
+        let (first, tail) = rest.split_first()?;
+        rest = tail;
+        match (first, tail) {
+            (b'+', _) => Some(b' '),
+            (b'%', [high, low, tail @ ..]) => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => {
+                    rest = tail;
+                    Some(high << 4 | low)
+                }
+                // Not an encoded byte: it stands for itself.
+                _ => Some(b'%'),
+            },
+            (other, _) => Some(*other),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn request(uri: &str, headers: &[(&str, &[u8])]) -> Parts {
+        let mut request = Request::builder().uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
     }
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.as_bytes();
-    while let [first, rest @ ..] = bytes {
-        let hex = |b: u8| char::from(b).to_digit(16);
-        bytes = match (first, rest) {
-            (b'%', [high, low, tail @ ..]) if hex(*high).is_some() && hex(*low).is_some() => {
-                let value = hex(*high).unwrap_or_default() * 16 + hex(*low).unwrap_or_default();
-                out.push(u8::try_from(value).unwrap_or_default());
-                tail
-            }
-            (b'+', rest) => {
-                out.push(b' ');
-                rest
-            }
-            (other, rest) => {
-                out.push(*other);
-                rest
-            }
-        };
+
+    fn regex(pattern: &str) -> Regex {
+        Regex::new(pattern).unwrap()
     }
-    use_it(&out)
+
+    #[test]
+    fn a_prefix_is_whole_segments_and_counts_without_its_slash() {
+        let table: [(&str, &str, Option<usize>); 12] = [
+            ("/", "/", Some(1)),
+            ("/", "/foo", Some(1)),
+            ("/", "*", Some(1)),
+            ("/", "", Some(1)),
+            ("/foo", "/foo", Some(4)),
+            ("/foo/", "/foo", Some(4)),
+            ("/foo/", "/foo/", Some(4)),
+            ("/foo/", "/foo/bar", Some(4)),
+            ("/foo", "/foo//bar", Some(4)),
+            ("/foo", "/foobar", None),
+            ("/foo", "/fo", None),
+            ("/foo", "/FOO", None),
+        ];
+        for (prefix, path, expected) in table {
+            assert_eq!(PathMatch::Prefix(prefix.to_owned()).matches(path), expected, "{prefix} on {path}");
+        }
+    }
+
+    #[test]
+    fn the_leftmost_match_of_a_regular_expression_spans_the_whole_text() {
+        assert_eq!(PathMatch::Regex(regex(r"/foo/\d+")).matches("/foo/42"), Some(7));
+        assert_eq!(PathMatch::Regex(regex(r"/foo/\d+")).matches("/foo/42/x"), None);
+        assert_eq!(PathMatch::Regex(regex("/(a|ab)")).matches("/ab"), None, "the leftmost match is /a");
+    }
+
+    #[test]
+    fn any_value_of_a_header_may_match() {
+        let header = |value| HeaderMatch { name: HeaderName::from_static("x-a"), value };
+        let two = request("/", &[("x-a", b"1"), ("x-a", b"22")]);
+        assert!(header(ValueMatch::Exact(b"22".to_vec())).matches(&two));
+        assert!(header(ValueMatch::Regex(regex("2+"))).matches(&two));
+        assert!(!header(ValueMatch::Regex(regex("2"))).matches(&two));
+        let binary = request("/", &[("x-a", "ä".as_bytes())]);
+        assert!(header(ValueMatch::Exact("ä".as_bytes().to_vec())).matches(&binary));
+        assert!(!header(ValueMatch::Regex(regex(".*"))).matches(&binary));
+    }
+
+    #[test]
+    fn any_occurrence_of_a_parameter_may_match_and_is_decoded() {
+        let exact = |name: &str, value: &str| QueryMatch { name: name.to_owned(), value: ValueMatch::Exact(value.into()) };
+        assert!(exact("foo", "bar").matches(&request("/?fah=bah&foo=bah&foo=bar", &[])));
+        assert!(exact("foo", "").matches(&request("/?foo", &[])));
+        assert!(exact("a b", "c&d%").matches(&request("/?a+b=c%26d%", &[])));
+        assert!(!exact("foo", "bar").matches(&request("/", &[])));
+        assert!(!exact("", "").matches(&request("/?a=b&&c=d", &[])));
+        let like = |pattern| QueryMatch { name: "foo".to_owned(), value: ValueMatch::Regex(regex(pattern)) };
+        assert!(like("bar/.+").matches(&request("/?foo=bar%2Fhi", &[])));
+        assert!(like(".").matches(&request("/?foo=%FF", &[])));
+        assert!(!like("bar").matches(&request("/?foo=barn", &[])));
+    }
 }

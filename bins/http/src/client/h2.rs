@@ -4,7 +4,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use meshkit_core::{
@@ -15,6 +15,7 @@ use pin_project::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower::{Service, ServiceExt as _};
 
+use super::Refused;
 use crate::{Body, edge};
 
 /// Windows of a connection whose endpoint asks for nothing else.
@@ -113,7 +114,11 @@ impl Service<Request<Body>> for Connection {
         self.0.poll_ready(cx).map_err(edge::classify)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if request.uri().authority().is_none() {
+            // A target without an authority is legal, and the library takes it only from what claims to be HTTP/1.
+            *request.version_mut() = Version::HTTP_11;
+        }
         ResponseFuture(Sending(Box::pin(self.0.send_request(request))))
     }
 }
@@ -143,9 +148,8 @@ impl<F: Future<Output = hyper::Result<Response<hyper::body::Incoming>>>> Future 
 
 /// A stream that the peer refused was not looked at (RFC 9113, section 8.7); nor was one that never left.
 fn classify(error: hyper::Error) -> Error {
-    let reset = std::error::Error::source(&error).and_then(|e| e.downcast_ref::<h2::Error>()).and_then(h2::Error::reason);
-    if error.is_canceled() || reset == Some(h2::Reason::REFUSED_STREAM) {
-        return Error::new(Cause::Io).message(error.to_string()).caused_by(super::NotSent);
+    if error.is_canceled() || edge::reset_reason(&error) == Some(h2::Reason::REFUSED_STREAM) {
+        return Error::new(Cause::Io).message(error.to_string()).caused_by(Refused(error));
     }
     edge::classify(error)
 }

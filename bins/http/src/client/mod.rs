@@ -2,15 +2,21 @@
 
 mod h1;
 mod h2;
+mod idle;
 
-use std::fmt;
+use std::{fmt, io};
 
-pub use h1::{Pool, PoolSettings};
+pub use h1::Pool;
 pub use h2::{Connect, Connection, ResponseFuture, Sending};
+pub use idle::{Lease, PoolSettings};
 
 /// Nothing of the request was sent: it may go elsewhere, whatever its method. Found in an error's sources.
 #[derive(Debug)]
 pub struct NotSent;
+
+/// As [`NotSent`], with what the library said about it beneath.
+#[derive(Debug)]
+struct Refused(hyper::Error);
 
 impl NotSent {
     /// Is it among the sources of an error?
@@ -18,10 +24,15 @@ impl NotSent {
     pub fn is_in(error: &(dyn std::error::Error + 'static)) -> bool {
         let mut next = Some(error);
         while let Some(error) = next {
-            if error.is::<Self>() {
+            if error.is::<Self>() || error.is::<Refused>() {
                 return true;
             }
-            next = error.source();
+            // An `io::Error` hides what it wraps from `source()`.
+            let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            next = match wrapped {
+                Some(inner) => Some(inner as _),
+                None => error.source(),
+            };
         }
         false
     }
@@ -34,3 +45,15 @@ impl fmt::Display for NotSent {
 }
 
 impl std::error::Error for NotSent {}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        NotSent.fmt(f)
+    }
+}
+
+impl std::error::Error for Refused {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}

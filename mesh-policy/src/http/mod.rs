@@ -1,13 +1,17 @@
 //! HTTP routes: matches and filters.
 
+mod path;
+mod redirect;
+mod rewrite;
+
 use std::sync::Arc;
 
-use ::http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
-    request::Parts,
-    uri::{Authority, PathAndQuery, Scheme},
-};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, request::Parts};
 use meshkit_core::{Cause, Dice, Error, Ratio};
+
+pub use path::PathModifier;
+pub use redirect::{Location, Redirect};
+pub use rewrite::Rewrite;
 
 use crate::route::{HeaderMatch, PathMatch, QueryMatch};
 
@@ -33,6 +37,9 @@ pub struct Specificity {
     method: bool,
 }
 
+/// How much of a path is matched where a match says nothing about it: as much as by the prefix `/`.
+const ROOT_LEN: usize = 1;
+
 /// What happens to a request or response on its way.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -43,6 +50,8 @@ pub enum Filter {
     ResponseHeaders(HeaderModifier),
     /// Answers with a redirect.
     Redirect(Redirect),
+    /// Changes the request's target.
+    Rewrite(Rewrite),
     /// Answers with a failure.
     Fail(FailureInjector<StatusCode>),
     /// The policy could not be understood: answers with an internal error that says so.
@@ -58,31 +67,6 @@ pub struct HeaderModifier {
     pub set: Vec<(HeaderName, HeaderValue)>,
     /// Taken away.
     pub remove: Vec<HeaderName>,
-}
-
-/// Where a client is sent. What is `None` stays as it was.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Redirect {
-    /// The scheme.
-    pub scheme: Option<Scheme>,
-    /// The host.
-    pub host: Option<String>,
-    /// The port.
-    pub port: Option<u16>,
-    /// The path.
-    pub path: Option<PathModifier>,
-    /// 301 unless said otherwise.
-    pub status: Option<StatusCode>,
-}
-
-/// Changes a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums)] // The two of the Gateway API.
-pub enum PathModifier {
-    /// The whole path.
-    Full(String),
-    /// The prefix that the route matched.
-    Prefix(String),
 }
 
 /// Fails a share of the requests.
@@ -105,7 +89,7 @@ impl crate::route::Match for Match {
         }
         let path_len = match &self.path {
             Some(path) => path.matches(request.uri.path())?,
-            None => 0,
+            None => ROOT_LEN,
         };
         let holds = self.headers.iter().all(|h| h.matches(request)) && self.query.iter().all(|q| q.matches(request));
         holds.then(|| Specificity {
@@ -117,7 +101,7 @@ impl crate::route::Match for Match {
     }
 
     fn any() -> Specificity {
-        Specificity { path_len: 1, header_count: 0, query_count: 0, method: false }
+        Specificity { path_len: ROOT_LEN, header_count: 0, query_count: 0, method: false }
     }
 }
 
@@ -155,7 +139,7 @@ impl<T: Clone> FailureInjector<T> {
 /// Applies the filters of a rule to a request, in their order.
 ///
 /// # Errors
-/// A filter answers in the server's place: with a failure, or with a redirect, whose location is the error's source.
+/// A filter answers in the server's place: with a failure, or with a redirect, whose [`Location`] is the error's source.
 pub fn apply(filters: &[Filter], request: &mut Parts, matched: Option<&Match>, dice: &Dice) -> Result<(), Error> {
     for filter in filters {
         match filter {
@@ -172,67 +156,21 @@ pub fn apply(filters: &[Filter], request: &mut Parts, matched: Option<&Match>, d
                     return Err(Error::new(Cause::Redirected(status)).caused_by(Location(location)));
                 }
             }
+            Filter::Rewrite(rewrite) => rewrite.apply(request, matched)?,
             Filter::InternalError(message) => return Err(Error::new(Cause::InvalidPolicy).message(message.to_string())),
         }
     }
     Ok(())
 }
 
-/// Where a redirect leads: the source of its error.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Location(pub HeaderValue);
-
-impl Redirect {
-    /// The new location, or `None` if it is the old one.
-    fn location(&self, request: &Parts, matched: Option<&Match>) -> Result<Option<HeaderValue>, Error> {
-        let invalid = |why: &'static str| Error::new(Cause::InvalidRedirect).message(why);
-        let uri = &request.uri;
-        let scheme = self.scheme.clone().or_else(|| uri.scheme().cloned()).unwrap_or(Scheme::HTTP);
-        let old = uri.authority().ok_or_else(|| invalid("a redirect needs the request's authority"))?;
-        let host = self.host.as_deref().unwrap_or(old.host());
-        let old_port = old.port_u16();
-        let default_port = if scheme == Scheme::HTTPS { 443 } else { 80 };
-        let kept = if self.scheme.is_some() { None } else { old_port };
-        let port = self.port.or(kept).filter(|port| *port != default_port);
-        let authority = match port {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        };
-        let authority = Authority::try_from(authority).map_err(|_| invalid("the redirect's host is not a host"))?;
-
-        let path = match &self.path {
-            None => uri.path().to_owned(),
-            Some(PathModifier::Full(path)) => path.clone(),
-            Some(PathModifier::Prefix(prefix)) => {
-                let Some(PathMatch::Prefix(old)) = matched.and_then(|m| m.path.as_ref()) else {
-                    return Err(invalid("a prefix can be replaced only where one was matched"));
-                };
-                let rest = uri.path().strip_prefix(old.trim_end_matches('/')).unwrap_or_default();
-                match format!("{}/{}", prefix.trim_end_matches('/'), rest.trim_start_matches('/')) {
-                    path if rest.is_empty() => path.trim_end_matches('/').to_owned(),
-                    path => path,
-                }
-            }
-        };
-        let path = if path.is_empty() { "/".to_owned() } else { path };
-        let path = match (uri.query(), &self.path) {
-            (Some(query), _) if !path.contains('?') => format!("{path}?{query}"),
-            _ => path,
-        };
-        let path = PathAndQuery::try_from(path).map_err(|_| invalid("the redirect's path is not a path"))?;
-        let location = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build();
-        let location = location.map_err(|_| invalid("the redirect's parts do not make a URI"))?;
-        if location == *uri {
-            return Ok(None);
+/// Applies the filters of a rule to the headers of a response, in their order.
+pub fn apply_response(filters: &[Filter], headers: &mut HeaderMap) {
+    for filter in filters {
+        if let Filter::ResponseHeaders(modifier) = filter {
+            modifier.apply(headers);
         }
-        HeaderValue::try_from(location.to_string()).map(Some).map_err(|_| invalid("the redirect's location is not a header value"))
     }
 }
 
-impl std::fmt::Display for Location {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "redirected to {:?}", self.0)
-    }
-}
-
-impl std::error::Error for Location {}
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,8 @@
 //! Errors become responses, through the one table of `meshkit-core`.
 
+mod grpc_body;
+mod layer;
+
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION},
@@ -10,7 +13,12 @@ use meshkit_core::{
     grpc::{self, GRPC_MESSAGE, GRPC_STATUS},
 };
 
-use crate::{Body, hop};
+pub use grpc_body::GrpcBody;
+pub use layer::{Edge, EdgeLayer, ResponseFuture};
+
+use crate::{Body, hop, server::Closing};
+
+const UNEXPECTED: HeaderValue = HeaderValue::from_static("unexpected error");
 
 /// What the shape of an answer depends on. Taken from the request before it is given away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,28 +54,48 @@ impl Client {
     #[must_use]
     pub fn answer(&self, error: &Error) -> Response<Body> {
         let row = error.cause().answer();
-        let message = HeaderValue::try_from(error.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unexpected error"));
+        let text = error.to_string();
+        // A message that no header can hold is told by neither of the two.
+        let text = if HeaderValue::from_str(&text).is_ok() { text } else { "unexpected error".to_owned() };
         let mut response = Response::new(Body::Empty);
         let headers = response.headers_mut();
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         if self.told == Told::Everything {
-            headers.insert(hop::L5D_PROXY_ERROR, message);
+            headers.insert(hop::L5D_PROXY_ERROR, HeaderValue::try_from(text.as_str()).unwrap_or(UNEXPECTED));
         }
         if self.grpc {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             headers.insert(GRPC_STATUS, row.code.header_value());
             if self.told == Told::Everything {
-                headers.insert(GRPC_MESSAGE, grpc::encode_message(&error.to_string()));
+                headers.insert(GRPC_MESSAGE, grpc::encode_message(&text));
             }
         } else if let Some(Location(location)) = std::error::Error::source(error).and_then(|e| e.downcast_ref()) {
             headers.insert(LOCATION, location.clone());
         }
         if row.connection == Connection::Close {
             self.close(headers);
+            response.extensions_mut().insert(Closing);
         }
         *response.status_mut() = if self.grpc { StatusCode::OK } else { row.status };
         *response.version_mut() = self.version;
         response
+    }
+
+    /// A response's body as this client gets it: one that fails ends with trailers for a gRPC client, and breaks for others.
+    #[must_use]
+    pub fn body(&self, body: Body) -> Body {
+        if self.grpc { GrpcBody::wrap(body, self.told) } else { body }
+    }
+
+    /// Must the failure be passed on as a reset, in place of an answer? The reason of an endpoint's HTTP/2 reset goes on to HTTP/2 clients, and a
+    /// planned reset is one for everybody.
+    #[must_use]
+    pub fn resets(&self, error: &Error) -> bool {
+        match error.cause() {
+            Cause::InjectedReset => true,
+            Cause::Io => self.version == Version::HTTP_2 && reset_reason(error).is_some(),
+            _ => false,
+        }
     }
 
     fn close(&self, headers: &mut HeaderMap) {
@@ -88,11 +116,24 @@ impl std::fmt::Display for Location {
 
 impl std::error::Error for Location {}
 
+/// The reason of the HTTP/2 stream reset beneath an error, if the peer sent one.
+#[must_use]
+pub fn reset_reason(error: &(dyn std::error::Error + 'static)) -> Option<h2::Reason> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(h2) = error.downcast_ref::<h2::Error>() {
+            return if h2.is_reset() { h2.reason() } else { None };
+        }
+        next = error.source();
+    }
+    None
+}
+
 /// The error of an HTTP library, as the request path knows it: a reset that a client may see, a broken connection, or a mesh error beneath.
 #[must_use]
 pub fn classify(error: hyper::Error) -> Error {
     if let Some(known) = Error::find(&error) {
-        return Error::new(known.cause().clone()).message(known.to_string());
+        return Error::new(known.cause().clone()).message(known.to_string()).caused_by(error);
     }
     Error::new(Cause::Io).message(describe(&error)).caused_by(error)
 }
@@ -124,6 +165,51 @@ mod tests {
         assert_eq!(response.headers()["connection"], "close");
         assert_eq!(response.headers()["l5d-proxy-connection"], "close");
         assert_eq!(response.headers()["content-length"], "0");
+    }
+
+    #[test]
+    fn every_answer_follows_the_table() {
+        let limit = std::time::Duration::from_secs(1);
+        for cause in [
+            Cause::NoRoute,
+            Cause::Denied,
+            Cause::RateLimited,
+            Cause::InvalidRedirect,
+            Cause::GatewayDomain,
+            Cause::GatewayLoop,
+            Cause::FailFast,
+            Cause::LoadShed,
+            Cause::ConnectTimeout(limit),
+            Cause::Io,
+            Cause::Downgraded,
+            Cause::RequestTimeout(limit),
+            Cause::IdentityRequired,
+            Cause::NoBackend,
+            Cause::Unexpected,
+        ] {
+            let row = cause.answer();
+            let error = Error::new(cause);
+            let http = client(Version::HTTP_11, false, Told::Everything).answer(&error);
+            assert_eq!((http.status(), &http.headers()["content-length"]), (row.status, &HeaderValue::from_static("0")));
+            let closes = row.connection == Connection::Close;
+            assert_eq!(
+                (http.headers().contains_key(CONNECTION), http.extensions().get::<Closing>().is_some()),
+                (closes, closes),
+                "{error}"
+            );
+            let grpc = client(Version::HTTP_2, true, Told::Everything).answer(&error);
+            assert_eq!((grpc.status(), &grpc.headers()["grpc-status"]), (StatusCode::OK, &row.code.header_value()));
+            assert_eq!(grpc.headers()["l5d-proxy-error"], error.to_string());
+        }
+    }
+
+    #[test]
+    fn the_reason_of_a_reset_is_found_beneath() {
+        let error = Error::new(Cause::Io).caused_by(h2::Error::from(h2::Reason::CANCEL));
+        // Made here and not received: no reset.
+        assert_eq!(reset_reason(&error), None);
+        assert!(!client(Version::HTTP_2, false, Told::Status).resets(&error));
+        assert!(client(Version::HTTP_11, false, Told::Status).resets(&Error::new(Cause::InjectedReset)));
     }
 
     #[test]

@@ -1,0 +1,7 @@
+//! The `mesh` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    meshkit_cli::args::main()
+}

@@ -1,0 +1,95 @@
+//! Getting a certificate, and the next one in time.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use meshkit_core::{Authority, Clock};
+use meshkit_tls::{Credentials, Store, key::Files, renewal::Schedule, rustls};
+use meshkit_wire::identity::{CertifyRequest, certify};
+use rustls::pki_types::CertificateDer;
+use tonic::transport::Channel;
+use tracing::{debug, info, warn};
+
+/// How often the log says that there is no certificate yet.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Keeps the credentials of a store fresh.
+#[derive(Debug)]
+pub struct Identity {
+    /// Takes the credentials.
+    pub store: Arc<Store>,
+    /// The provider of the store.
+    pub provider: Arc<rustls::crypto::CryptoProvider>,
+    /// Key and signing request.
+    pub files: Files,
+    /// Read anew for every request: it is rotated.
+    pub token_file: PathBuf,
+    /// When to ask again.
+    pub schedule: Schedule,
+    /// The issuer's authority.
+    pub addr: Authority,
+    /// Tells the date.
+    pub clock: Arc<dyn Clock>,
+    /// Hears of each attempt.
+    pub metrics: crate::metrics::Certificates,
+}
+
+impl Identity {
+    /// Runs until it is dropped. The first certificate opens the listeners; every later one replaces its predecessor for new handshakes.
+    pub async fn run(self, channel: impl Fn() -> Channel) {
+        let mut not_after = None;
+        let mut warned = tokio::time::Instant::now();
+        loop {
+            let now = self.clock.now();
+            let wait = match self.renew(channel()).await {
+                Ok(until) => {
+                    if not_after.is_none() {
+                        info!(id = %self.store.snapshot().name(), "Certified identity");
+                    }
+                    self.metrics.refreshed(until, now);
+                    not_after = Some(until);
+                    self.schedule.wait(now, until)
+                }
+                Err(error) => {
+                    self.metrics.failed();
+                    match not_after.filter(|until| *until > now) {
+                        Some(until) => {
+                            warn!(%error, "the certificate could not be renewed; the old one stays in use");
+                            self.schedule.wait(now, until)
+                        }
+                        None => {
+                            debug!(%error, "no certificate");
+                            if warned.elapsed() >= PATIENCE || not_after.is_some() {
+                                warn!(%error, "Waiting for identity to be initialized...");
+                                warned = tokio::time::Instant::now();
+                            }
+                            if not_after.is_some() { self.schedule.wait_without() } else { FIRST_RETRY.min(self.schedule.wait_without()) }
+                        }
+                    }
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn renew(&self, channel: Channel) -> Result<std::time::SystemTime, String> {
+        let token = tokio::fs::read(&self.token_file).await.map_err(|e| format!("token {}: {e}", self.token_file.display()))?;
+        let snapshot = self.store.snapshot();
+        let request = CertifyRequest {
+            identity: snapshot.name().to_string(),
+            token,
+            csr: self.files.signing_request.clone(),
+        };
+        let origin = format!("http://{}", self.addr).parse().map_err(|e| format!("{e}"))?;
+        let certified = certify(channel, origin, request).await.map_err(|e| e.to_string())?;
+        let chain = std::iter::once(certified.leaf).chain(certified.intermediates).map(CertificateDer::from).collect();
+        let now = self.clock.now();
+        let credentials = Credentials::new(&self.provider, snapshot.anchors(), snapshot.name(), chain, &self.files.key, now);
+        let credentials = credentials.map_err(|e| e.to_string())?;
+        let not_after = credentials.not_after();
+        self.store.set_credentials(credentials);
+        Ok(not_after)
+    }
+}
+
+/// Before there is a first certificate nothing can be served, so asking again does not wait for the whole minimum.
+const FIRST_RETRY: Duration = Duration::from_millis(250);

@@ -1,0 +1,11 @@
+//! Talking to the control plane.
+
+pub mod channel;
+pub mod discovery;
+pub mod identity;
+pub mod policies;
+
+pub use channel::{Controller, channel};
+pub use discovery::Discovery;
+pub use identity::Identity;
+pub use policies::{Defaults, Policies};

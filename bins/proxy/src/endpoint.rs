@@ -1,0 +1,289 @@
+//! One endpoint: its connections, and what a request meets on its way onto them.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    num::NonZeroU16,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response, Version};
+use meshkit_balance::Reconnect;
+use meshkit_core::{Backoff, Dice, Endpoint, Error, ProtocolHint};
+use meshkit_http::{
+    Body,
+    client::{Connect, Connection, NotSent, Pool, PoolSettings},
+    edge::{Client, Told},
+    hop, orig_proto,
+};
+use meshkit_tls::{Connector, Snapshot, Tag, TlsIo, TransportHeader, transport_header::SessionProtocol};
+use tokio::{net::TcpStream, sync::watch};
+use tower::{Service, ServiceExt as _};
+
+use crate::{
+    metrics::{Counted, HttpHandle, TcpHandle},
+    net::TcpConnect,
+};
+
+/// What is the same for all endpoints of one direction.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How connections are opened.
+    pub connect: TcpConnect,
+    /// Waits between attempts to keep an HTTP/2 connection.
+    pub backoff: Backoff,
+    /// Jitter of the waits.
+    pub dice: Dice,
+    /// HTTP/1 connections.
+    pub pool: PoolSettings,
+    /// Credentials and trust.
+    pub tls: watch::Receiver<Arc<Snapshot>>,
+    /// Does the client of a failed request learn why?
+    pub told: Told,
+}
+
+/// The counters of one endpoint.
+#[derive(Clone, Debug)]
+pub struct Handles {
+    /// Requests and responses.
+    pub http: HttpHandle,
+    /// Connections.
+    pub tcp: TcpHandle,
+}
+
+/// Opens connections to one endpoint: TCP, mutual TLS, transport header.
+#[derive(Clone, Debug)]
+pub struct Transport(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    endpoint: Arc<Endpoint>,
+    /// The proxy's port where there is one, else the endpoint's own.
+    dial: SocketAddr,
+    tls: Option<Connector>,
+    header: Option<TransportHeader>,
+    connect: TcpConnect,
+    tcp: TcpHandle,
+}
+
+impl Transport {
+    /// Connections on which `protocol` follows.
+    #[must_use]
+    pub fn new(endpoint: Arc<Endpoint>, protocol: Option<SessionProtocol>, settings: &Settings, tcp: TcpHandle) -> Self {
+        // A header is for proxies, and those are known by their identity.
+        let tag = if endpoint.tls.is_some() { endpoint.tagged_port } else { None };
+        let header = tag.zip(NonZeroU16::new(endpoint.addr.port())).map(|(_, port)| TransportHeader {
+            port,
+            name: endpoint.authority_override.as_ref().map(ToString::to_string),
+            protocol,
+        });
+        let tls = endpoint.tls.clone().map(|server| {
+            let tag = if header.is_some() { Tag::Header } else { Tag::Plain };
+            Connector::new(server, tag, settings.tls.clone())
+        });
+        let dial = SocketAddr::new(endpoint.addr.ip(), tag.map_or(endpoint.addr.port(), NonZeroU16::get));
+        Self(Arc::new(Inner { endpoint, dial, tls, header, connect: settings.connect, tcp }))
+    }
+
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// It cannot be opened, or not in time.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the attempt up.
+    pub async fn open(&self) -> Result<Counted<TlsIo<TcpStream>>, Error> {
+        let Inner { endpoint, dial, tls, header, connect, tcp } = &*self.0;
+        let set_up = async {
+            let io = connect.open(*dial).await?;
+            match tls {
+                Some(tls) => tls.connect(io, header.as_ref()).await,
+                None => Ok(TlsIo::Plain(io)),
+            }
+        };
+        match connect.within(set_up).await {
+            Ok(io) => Ok(tcp.count(io)),
+            Err(error) => {
+                tracing::debug!(endpoint.addr = %endpoint.addr, %error, "cannot connect");
+                Err(Error::new(error.cause().clone()).message(error.to_string()).caused_by(NotSent).within(format!("endpoint {}", endpoint.addr)))
+            }
+        }
+    }
+}
+
+impl Service<()> for Transport {
+    type Response = Counted<TlsIo<TcpStream>>;
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        let transport = self.clone();
+        Box::pin(async move { transport.open().await })
+    }
+}
+
+/// Sends requests to one endpoint. Clones share its connections.
+///
+/// A mesh proxy gets everything over one HTTP/2 connection, which is kept open; what cannot travel so (upgrades) and servers without a proxy
+/// get connections of the request's own version, opened on demand.
+pub struct EndpointService {
+    shared: Arc<Shared>,
+    /// The connection that is kept open.
+    kept: Option<Reconnect<Connect<Transport>, ()>>,
+}
+
+struct Shared {
+    endpoint: Arc<Endpoint>,
+    h1: Pool<Transport>,
+    h2: Lazy,
+    http: HttpHandle,
+    told: Told,
+}
+
+/// An HTTP/2 connection that is opened by the first request, and again by the first after it broke.
+struct Lazy {
+    connect: Connect<Transport>,
+    current: tokio::sync::Mutex<Option<Connection>>,
+}
+
+impl Lazy {
+    async fn connection(&self) -> Result<Connection, Error> {
+        let mut current = self.current.lock().await;
+        if let Some(connection) = current.as_mut() {
+            // A connection that is closed says so at once; one that is merely busy is waited for by the request.
+            let ready = std::future::poll_fn(|cx| Poll::Ready(connection.poll_ready(cx))).await;
+            if !matches!(ready, Poll::Ready(Err(_))) {
+                return Ok(connection.clone());
+            }
+        }
+        let connection = self.connect.clone().oneshot(()).await?;
+        *current = Some(connection.clone());
+        Ok(connection)
+    }
+}
+
+impl EndpointService {
+    /// Connects to nothing yet; polling it to readiness does, where a connection is kept.
+    #[must_use]
+    pub fn new(endpoint: Arc<Endpoint>, settings: &Settings, handles: Handles) -> Self {
+        let transport = |protocol| Transport::new(Arc::clone(&endpoint), Some(protocol), settings, handles.tcp.clone());
+        let h2 = Connect::new(transport(SessionProtocol::Http2), endpoint.http2);
+        let kept = (endpoint.protocol == ProtocolHint::Http2)
+            .then(|| Reconnect::new(h2.clone(), (), settings.backoff, settings.dice.clone()));
+        let shared = Shared {
+            h1: Pool::new(transport(SessionProtocol::Http1), settings.pool),
+            h2: Lazy { connect: h2, current: tokio::sync::Mutex::default() },
+            http: handles.http,
+            told: settings.told,
+            endpoint,
+        };
+        Self { shared: Arc::new(shared), kept }
+    }
+}
+
+impl Clone for EndpointService {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), kept: self.kept.clone() }
+    }
+}
+
+impl Service<Request<Body>> for EndpointService {
+    type Response = Response<Body>;
+    type Error = Error;
+    // The seam between an endpoint and its transports.
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        match &mut self.kept {
+            Some(kept) => kept.poll_ready(cx).map_err(|e| Error::from_boxed(e.into())),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let shared = Arc::clone(&self.shared);
+        let client = Client::of(&request, shared.told);
+        let since = shared.http.request();
+        let upgrade = orig_proto::wants_upgrade(&request);
+        if !upgrade {
+            hop::strip_connection_headers(request.headers_mut());
+        }
+        if let Some(authority) = &shared.endpoint.authority_override {
+            override_authority(&mut request, &authority.to_string());
+        }
+        // The very instance that was polled ready sends the request; a spare stays behind.
+        let kept = match &mut self.kept {
+            Some(kept) if !upgrade => {
+                let spare = kept.clone();
+                Some(std::mem::replace(kept, spare))
+            }
+            _ => None,
+        };
+        Box::pin(async move {
+            let sent = match kept {
+                Some(mut kept) => {
+                    let version = orig_proto::upgrade(&mut request);
+                    let sent = kept.call(request).await.map_err(|e| Error::from_boxed(e.into()));
+                    sent.map(|mut response| {
+                        if let Some(version) = version {
+                            orig_proto::restore(&mut response, version);
+                        }
+                        response
+                    })
+                }
+                None if request.version() == Version::HTTP_2 => match shared.h2.connection().await {
+                    Ok(connection) => connection.oneshot(request).await,
+                    Err(error) => Err(error),
+                },
+                None => shared.h1.clone().oneshot(request).await,
+            };
+            let response = match sent {
+                Ok(mut response) => {
+                    if !upgrade {
+                        hop::strip_connection_headers(response.headers_mut());
+                    }
+                    response
+                }
+                // The endpoint's edge: from here on a failed transport is a response, which breakers and retries understand.
+                Err(error) if error.cause().is_transport() => {
+                    let mut response = client.answer(&error);
+                    if NotSent::is_in(&error) {
+                        response.extensions_mut().insert(Unsent);
+                    }
+                    response
+                }
+                Err(error) => {
+                    shared.http.failed("unclassified");
+                    return Err(error);
+                }
+            };
+            Ok(shared.http.response(response, since).map(Body::wrap))
+        })
+    }
+}
+
+/// Marks a response that stands for a request of which nothing was sent: it may go elsewhere, whatever its method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsent;
+
+/// A gateway knows the request by another name.
+fn override_authority(request: &mut Request<Body>, authority: &str) {
+    if let Ok(authority) = authority.parse() {
+        let uri = std::mem::take(request.uri_mut());
+        *request.uri_mut() = meshkit_http::normalize::with_authority(uri, authority);
+        request.headers_mut().remove(http::header::HOST);
+        request.headers_mut().remove(hop::L5D_DST_CANONICAL);
+    }
+}
+
+impl fmt::Debug for EndpointService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointService").field("endpoint", &self.shared.endpoint).finish_non_exhaustive()
+    }
+}

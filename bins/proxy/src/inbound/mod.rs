@@ -1,0 +1,308 @@
+//! Connections to the workload.
+
+mod http;
+mod tcp;
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use meshkit_core::{Endpoint, drain};
+use meshkit_http::{detect, detect::Version, server};
+use meshkit_policy::{
+    Client, TlsState,
+    inbound::{Policy, Protocol},
+    rate_limit::{Limiter, RateLimit},
+};
+use meshkit_tls::{Prefixed, Snapshot, Tag, TlsIo, TransportHeader, accept, client_hello, transport_header::SessionProtocol};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::watch,
+    time::{Instant, timeout},
+};
+use tracing::{debug, info};
+
+use crate::{
+    control::{Policies, policies::Port},
+    endpoint::{self, EndpointService, Handles, Transport},
+    metrics::{Labels, Metrics, target, tls_server},
+    net::Accepted,
+};
+
+/// Settings of the inbound side.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The proxy's own inbound port: connections to it carry a transport header.
+    pub port: u16,
+    /// Addresses that connections may be meant for; empty is any.
+    pub ips: Vec<IpAddr>,
+    /// How long TLS and HTTP detection take, and reading a transport header.
+    pub detect_timeout: Duration,
+    /// Limits of server connections.
+    pub server: server::Settings,
+    /// How the application is reached.
+    pub endpoint: endpoint::Settings,
+}
+
+/// Accepts connections to the workload: finds out what they are, asks the policy, and forwards.
+#[derive(Clone, Debug)]
+pub struct Inbound(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    tls: watch::Receiver<Arc<Snapshot>>,
+    policies: Policies,
+    metrics: Metrics,
+    drain: drain::Watch,
+    apps: Mutex<HashMap<SocketAddr, Weak<App>>>,
+}
+
+/// The application's port.
+#[derive(Debug)]
+pub(crate) struct App {
+    addr: SocketAddr,
+    port: Arc<Port>,
+    limiter: Mutex<Option<Arc<Limiter>>>,
+    transport: Transport,
+    endpoint: Arc<Endpoint>,
+}
+
+/// What is known of a connection when its bytes are forwarded.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    client: Client,
+    addr: SocketAddr,
+    app: Arc<App>,
+}
+
+impl Inbound {
+    /// An inbound side that serves nothing yet.
+    #[must_use]
+    pub fn new(settings: Settings, policies: Policies, metrics: Metrics, drain: drain::Watch) -> Self {
+        let tls = settings.endpoint.tls.clone();
+        Self(Arc::new(Shared { settings, tls, policies, metrics, drain, apps: Mutex::default() }))
+    }
+
+    /// Serves one connection to its end, and logs what went wrong with it.
+    pub async fn serve(self, accepted: Accepted) {
+        let (client, dst) = (accepted.client, accepted.original_dst);
+        if let Err(error) = self.route(accepted).await {
+            let label = if error.kind() == io::ErrorKind::TimedOut { "tls detection timeout" } else { "i/o" };
+            let labels = target(dst).into_iter().chain([("error", label.to_owned())]);
+            self.0.metrics.errors.inbound_tcp.handle(&Labels::new(labels)).incr();
+            info!(client.addr = %client, server.addr = %dst, %error, "connection closed");
+        }
+    }
+
+    async fn route(&self, accepted: Accepted) -> io::Result<()> {
+        let Settings { port, ips, .. } = &self.0.settings;
+        let Accepted { io, client, original_dst } = accepted;
+        if !ips.is_empty() && !ips.contains(&original_dst.ip()) {
+            let ip = original_dst.ip();
+            return Err(io::Error::other(format!("inbound connections are not allowed on this IP address ({ip})")));
+        }
+        if original_dst.port() == *port {
+            return self.direct(io, client, original_dst).await;
+        }
+        let app = self.app(original_dst);
+        let policy = app.policy();
+        let client = |tls| Client { ip: client.ip(), tls };
+        if policy.protocol == Protocol::Opaque {
+            let connection = Connection { client: client(TlsState::NoTls), addr: original_dst, app };
+            return self.forward(io, connection).await;
+        }
+        match self.detect_tls(io).await? {
+            (client_hello::Detected::Hello(Some(sni)), io) if sni == self.0.tls.borrow().name().as_str() => {
+                let (io, tls) = self.accept(io, Tag::Plain).await?;
+                let connection = Connection { client: client(TlsState::Terminated { client_id: tls.client_id }), addr: original_dst, app };
+                self.decide(io, connection, &policy, Mesh::Terminated).await
+            }
+            (client_hello::Detected::Hello(sni), io) => {
+                let tls = sni.map_or(TlsState::NoTls, |sni| TlsState::Passthrough { sni: sni.into() });
+                let connection = Connection { client: client(tls), addr: original_dst, app };
+                self.decide(io, connection, &policy, Mesh::None).await
+            }
+            (client_hello::Detected::NotTls, io) => {
+                let connection = Connection { client: client(TlsState::NoTls), addr: original_dst, app };
+                self.decide(io, connection, &policy, Mesh::None).await
+            }
+        }
+    }
+
+    /// A connection to the proxy itself: mutual TLS with a transport header that says what it is for.
+    async fn direct(&self, io: TcpStream, client: SocketAddr, dst: SocketAddr) -> io::Result<()> {
+        let (detected, io) = self.detect_tls(io).await?;
+        match detected {
+            client_hello::Detected::Hello(Some(sni)) if sni == self.0.tls.borrow().name().as_str() => {}
+            _ => return Err(io::Error::other("direct connections must be mutually authenticated")),
+        }
+        let (io, tls) = self.accept(io, Tag::Header).await?;
+        if tls.client_id.is_none() {
+            return Err(io::Error::other("direct connections must be mutually authenticated"));
+        }
+        if tls.header == Tag::Plain {
+            return Err(io::Error::other("direct connections require transport header negotiation"));
+        }
+        let read = timeout(self.0.settings.detect_timeout, TransportHeader::read(io)).await;
+        let (header, io) =
+            read.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "Reading a transport header timed out"))??;
+        if let Some(name) = header.name {
+            return Err(io::Error::other(format!("this proxy is not a gateway, and was asked for {name}")));
+        }
+        let addr = SocketAddr::new(dst.ip(), header.port.get());
+        let tls = TlsState::Terminated { client_id: tls.client_id };
+        let connection = Connection { client: Client { ip: client.ip(), tls }, addr, app: self.app(addr) };
+        match header.protocol {
+            Some(SessionProtocol::Http1) => self.http(io, connection, Version::Http1).await,
+            Some(SessionProtocol::Http2) => self.http(io, connection, Version::Http2).await,
+            _ => self.forward(io, connection).await,
+        }
+    }
+
+    /// What the bytes are, by the policy's word or by their own.
+    async fn decide<I>(&self, mut io: I, connection: Connection, policy: &Policy, mesh: Mesh) -> io::Result<()>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let limit = match (&policy.protocol, mesh) {
+            (Protocol::Opaque | Protocol::Tls, _) => return self.forward(io, connection).await,
+            (Protocol::Http2 { .. } | Protocol::Grpc { .. }, _) => return self.http(io, connection, Version::Http2).await,
+            (Protocol::Http1 { .. }, Mesh::None) => return self.http(io, connection, Version::Http1).await,
+            // A peer proxy may carry HTTP/1 inside HTTP/2.
+            (Protocol::Http1 { .. }, Mesh::Terminated) => self.0.settings.detect_timeout,
+            (Protocol::Detect { timeout, .. }, _) => *timeout,
+        };
+        let (detected, front) = detect::detect(&mut io, limit).await?;
+        let io = Prefixed::new(front, io);
+        match detected {
+            detect::Detected::Http(version) => self.http(io, connection, version).await,
+            detect::Detected::Closed => {
+                debug!(client.ip = %connection.client.ip, "socket closed before protocol detection");
+                Ok(())
+            }
+            _ if matches!(policy.protocol, Protocol::Http1 { .. }) => self.http(io, connection, Version::Http1).await,
+            _ => self.forward(io, connection).await,
+        }
+    }
+
+    async fn http<I>(&self, io: I, connection: Connection, version: Version) -> io::Result<()>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let io = self.count(io, &connection);
+        let service = http::Service::new(Arc::clone(&self.0), connection);
+        let served = server::serve(io, version, service, &self.0.settings.server, self.0.drain.clone()).await;
+        served.map_err(|error| io::Error::other(describe(&error)))
+    }
+
+    async fn forward<I>(&self, io: I, connection: Connection) -> io::Result<()>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        tcp::forward(&self.0, io, connection).await
+    }
+
+    fn count<I>(&self, io: I, connection: &Connection) -> crate::metrics::Counted<I> {
+        self.0.count(io, connection)
+    }
+
+    async fn detect_tls(&self, io: TcpStream) -> io::Result<(client_hello::Detected, Prefixed<TcpStream>)> {
+        let detected = client_hello::detect(io, self.0.settings.detect_timeout).await;
+        detected.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "TLS detection timed out"))?
+    }
+
+    async fn accept(&self, io: Prefixed<TcpStream>, tag: Tag) -> io::Result<(TlsIo<Prefixed<TcpStream>>, meshkit_tls::ClientTls)> {
+        let config = self.0.tls.borrow().server(tag).map_err(io::Error::other)?;
+        let accepted = timeout(self.0.settings.detect_timeout, accept(io, config)).await;
+        accepted.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake timed out"))?
+    }
+
+    fn app(&self, addr: SocketAddr) -> Arc<App> {
+        let shared = &self.0;
+        let mut apps = shared.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(app) = apps.get(&addr).and_then(Weak::upgrade) {
+            return app;
+        }
+        apps.retain(|_, app| app.strong_count() > 0);
+        let tcp = shared.metrics.tcp.handle(vec![
+            ("direction", "inbound".to_owned()),
+            ("peer", "dst".to_owned()),
+            ("tls", "no_identity".to_owned()),
+            ("no_tls_reason", "loopback".to_owned()),
+        ]);
+        let endpoint = Arc::new(Endpoint::new(addr));
+        let app = Arc::new(App {
+            addr,
+            port: shared.policies.port(addr.port()),
+            limiter: Mutex::default(),
+            transport: Transport::new(Arc::clone(&endpoint), None, &shared.settings.endpoint, tcp),
+            endpoint,
+        });
+        apps.insert(addr, Arc::downgrade(&app));
+        app
+    }
+}
+
+/// Was the connection's TLS ended here?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mesh {
+    Terminated,
+    None,
+}
+
+impl Shared {
+    /// Counts a client's connection; called once it is known what it is.
+    fn count<I>(&self, io: I, connection: &Connection) -> crate::metrics::Counted<I> {
+        let mut labels = vec![("direction", "inbound".to_owned()), ("peer", "src".to_owned())];
+        labels.extend(target(connection.addr));
+        labels.extend(tls_server(&connection.client.tls));
+        labels.extend(server_labels(&connection.app.policy(), connection.addr));
+        self.metrics.tcp.handle(labels).count(io)
+    }
+}
+
+impl App {
+    fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.port.policy().borrow())
+    }
+
+    /// The counter of a limit: it starts afresh when the limit is another one.
+    fn limiter(&self, limits: &Arc<RateLimit>) -> Arc<Limiter> {
+        let mut current = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
+        match current.as_ref() {
+            Some(limiter) if limiter.limits() == &**limits => Arc::clone(limiter),
+            _ => Arc::clone(current.insert(Arc::new(Limiter::new(RateLimit::clone(limits), Instant::now())))),
+        }
+    }
+
+    fn service(&self, settings: &endpoint::Settings, handles: Handles) -> EndpointService {
+        EndpointService::new(Arc::clone(&self.endpoint), settings, handles)
+    }
+}
+
+pub(crate) fn server_labels(policy: &Policy, addr: SocketAddr) -> [(&'static str, String); 4] {
+    let port = policy.server.port().map_or(addr.port(), NonZeroU16::get);
+    [
+        ("srv_group", policy.server.group().to_owned()),
+        ("srv_kind", policy.server.kind().to_owned()),
+        ("srv_name", policy.server.name().to_owned()),
+        ("srv_port", port.to_string()),
+    ]
+}
+
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text = format!("{text}: {source}");
+        next = source.source();
+    }
+    text
+}

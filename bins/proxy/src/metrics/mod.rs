@@ -1,0 +1,152 @@
+//! The proxy's metric families, under the names that the compatible system's dashboards know.
+
+mod http;
+mod tcp;
+
+use std::{sync::Arc, time::SystemTime};
+
+use meshkit_core::Identity;
+use meshkit_policy::TlsState;
+use meshkit_runtime::metrics::{Counter, Family, FloatGauge, Registry, Unit};
+
+pub use http::{Edge, HttpFamilies, HttpHandle, Tracked};
+pub use tcp::{Counted, TcpFamilies, TcpHandle};
+
+/// Labels that are put together once, where the handle is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Labels(Arc<[(String, String)]>);
+
+impl Labels {
+    /// These pairs, in their order.
+    pub fn new<K: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
+        Self(pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect())
+    }
+}
+
+impl meshkit_runtime::metrics::Labels for Labels {
+    fn write(&self, out: &mut meshkit_runtime::metrics::LabelWriter<'_>) {
+        self.0.iter().for_each(|(key, value)| out.pair(key, value));
+    }
+}
+
+/// Everything that the data path counts.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Requests and responses.
+    pub http: HttpFamilies,
+    /// Connections and their bytes.
+    pub tcp: TcpFamilies,
+    /// Requests that the policy allows, refuses, or finds no route for.
+    pub authz: AuthzFamilies,
+    /// Errors of the proxy itself.
+    pub errors: ErrorFamilies,
+}
+
+/// Verdicts of the inbound policy.
+#[derive(Clone, Debug)]
+pub struct AuthzFamilies {
+    /// `inbound_http_authz_allow_total`
+    pub http_allow: Family<Labels, Counter>,
+    /// `inbound_http_authz_deny_total`
+    pub http_deny: Family<Labels, Counter>,
+    /// `inbound_http_route_not_found_total`
+    pub http_not_found: Family<Labels, Counter>,
+    /// `inbound_http_local_ratelimit_total`
+    pub http_rate_limited: Family<Labels, Counter>,
+    /// `inbound_tcp_authz_allow_total`
+    pub tcp_allow: Family<Labels, Counter>,
+    /// `inbound_tcp_authz_deny_total`
+    pub tcp_deny: Family<Labels, Counter>,
+    /// `inbound_tcp_authz_terminate_total`
+    pub tcp_terminate: Family<Labels, Counter>,
+}
+
+/// Errors of the proxy itself.
+#[derive(Clone, Debug)]
+pub struct ErrorFamilies {
+    /// `inbound_http_errors_total`
+    pub inbound_http: Family<Labels, Counter>,
+    /// `inbound_tcp_errors_total`
+    pub inbound_tcp: Family<Labels, Counter>,
+    /// `outbound_http_errors_total`
+    pub outbound_http: Family<Labels, Counter>,
+    /// `outbound_tcp_errors_total`
+    pub outbound_tcp: Family<Labels, Counter>,
+}
+
+impl Metrics {
+    /// Registers the families.
+    #[must_use]
+    pub fn register(registry: &Registry) -> Self {
+        let legacy = registry.legacy();
+        let counter = |name: &str, help| legacy.counter_family(name, help);
+        Self {
+            http: HttpFamilies::register(registry),
+            tcp: TcpFamilies::register(registry),
+            authz: AuthzFamilies {
+                http_allow: counter("inbound_http_authz_allow_total", "HTTP requests that an authorization allowed"),
+                http_deny: counter("inbound_http_authz_deny_total", "HTTP requests that no authorization allowed"),
+                http_not_found: counter("inbound_http_route_not_found_total", "HTTP requests for which there was no route"),
+                http_rate_limited: counter("inbound_http_local_ratelimit_total", "HTTP requests that a local rate limit refused"),
+                tcp_allow: counter("inbound_tcp_authz_allow_total", "Connections that an authorization allowed"),
+                tcp_deny: counter("inbound_tcp_authz_deny_total", "Connections that no authorization allowed"),
+                tcp_terminate: counter("inbound_tcp_authz_terminate_total", "Connections ended because their authorization was withdrawn"),
+            },
+            errors: ErrorFamilies {
+                inbound_http: counter("inbound_http_errors_total", "Inbound requests that the proxy itself failed"),
+                inbound_tcp: counter("inbound_tcp_errors_total", "Inbound connections that the proxy itself failed"),
+                outbound_http: counter("outbound_http_errors_total", "Outbound requests that the proxy itself failed"),
+                outbound_tcp: counter("outbound_tcp_errors_total", "Outbound connections that the proxy itself failed"),
+            },
+        }
+    }
+}
+
+/// The state of the proxy's own certificate.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    expires: Arc<FloatGauge>,
+    refreshed: Arc<FloatGauge>,
+    refreshes: Family<Labels, Counter>,
+}
+
+impl Certificates {
+    /// Registers the families.
+    #[must_use]
+    pub fn register(registry: &Registry) -> Self {
+        let scope = registry.open().prefix("control_identity_");
+        let seconds = scope.clone().unit(Unit::Seconds);
+        Self {
+            expires: seconds.float_gauge("cert_expiration_timestamp", "When the certificate ends, as a Unix time"),
+            refreshed: seconds.float_gauge("cert_refresh_timestamp", "When the certificate was issued, as a Unix time"),
+            refreshes: scope.counter_family("cert_refreshes", "Requests for a certificate, by their result"),
+        }
+    }
+
+    pub(crate) fn refreshed(&self, not_after: SystemTime, now: SystemTime) {
+        let secs = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        self.expires.set(secs(not_after));
+        self.refreshed.set(secs(now));
+        self.refreshes.handle(&Labels::new([("result", "ok")])).incr();
+    }
+
+    pub(crate) fn failed(&self) {
+        self.refreshes.handle(&Labels::new([("result", "error")])).incr();
+    }
+}
+
+/// The labels of a server's side of TLS.
+pub(crate) fn tls_server(tls: &TlsState) -> Vec<(&'static str, String)> {
+    match tls {
+        TlsState::Terminated { client_id } => {
+            vec![("tls", "true".to_owned()), ("client_id", client_id.as_ref().map(Identity::to_string).unwrap_or_default())]
+        }
+        TlsState::Passthrough { sni } => vec![("tls", "opaque".to_owned()), ("sni", sni.to_string())],
+        TlsState::NoTls => vec![("tls", "no_identity".to_owned()), ("no_tls_reason", "no_tls_from_remote".to_owned())],
+    }
+}
+
+/// The labels of an address that is connected to.
+pub(crate) fn target(addr: std::net::SocketAddr) -> [(&'static str, String); 3] {
+    [("target_addr", addr.to_string()), ("target_ip", addr.ip().to_string()), ("target_port", addr.port().to_string())]
+}

@@ -1,0 +1,70 @@
+//! The proxy as a program: settings from the environment, signals, exit codes.
+
+use std::{env, process::ExitCode, sync::Arc};
+
+use meshkit_core::SystemClock;
+use meshkit_runtime::{logs, process::BuildInfo, shutdown};
+use tracing::{error, info};
+
+use crate::{
+    Config, Proxy,
+    config::env::{EXIT_STATUS, log_settings},
+};
+
+/// Runs a proxy until SIGTERM or SIGINT. Exits with 64 if a setting cannot be used, with 1 if the proxy cannot start.
+#[must_use]
+pub fn main() -> ExitCode {
+    let (filter, format) = log_settings(env::vars_os());
+    let level = match logs::install(&filter, format) {
+        Ok(level) => level,
+        Err(error) => {
+            eprintln!("mesh proxy: {error}");
+            return ExitCode::from(EXIT_STATUS);
+        }
+    };
+    let checked = Config::from_env(env::vars_os()).and_then(|config| config.check_files().map(|()| config));
+    let config = match checked {
+        Ok(config) => config,
+        Err(faults) => {
+            faults.iter().for_each(|fault| error!("{fault}"));
+            return ExitCode::from(EXIT_STATUS);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().thread_name("proxy").build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "the runtime cannot be started");
+            return ExitCode::FAILURE;
+        }
+    };
+    let vars = env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+    let ended = runtime.block_on(async {
+        let (trigger, mut requested) = shutdown::listen()?;
+        let proxy = Proxy::bind(config, Arc::new(SystemClock))?.logs(level).environment(vars).build_info(build_info());
+        let stop = async move {
+            let reason = requested.received().await;
+            info!(%reason, "shutting down");
+        };
+        proxy.run(stop, Some(trigger)).await
+    });
+    // A resolver that hangs is left behind.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!(%error, "the proxy cannot run");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build_info() -> BuildInfo {
+    let known = |value: Option<&str>| value.unwrap_or("unknown").to_owned();
+    BuildInfo {
+        date: known(option_env!("LINKERD2_PROXY_BUILD_DATE")),
+        git_sha: known(option_env!("MESH_GIT_SHA")),
+        profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
+        vendor: known(option_env!("LINKERD2_PROXY_VENDOR")),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
