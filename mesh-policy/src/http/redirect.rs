@@ -40,7 +40,7 @@ impl Redirect {
         if location == *uri {
             return Ok(None);
         }
-        HeaderValue::try_from(location.to_string()).map(Some).map_err(|_| invalid("the redirect's location is not a header value"))
+        HeaderValue::try_from(ascii(&location.to_string())).map(Some).map_err(|_| invalid("the redirect's location is not a header value"))
     }
 
     fn authority(&self, uri: &Uri, scheme: &Scheme) -> Result<Authority, Error> {
@@ -70,6 +70,18 @@ impl Redirect {
         };
         path.map_err(|_| invalid("the redirect's path is not a path"))
     }
+}
+
+/// Percent-encodes what is not ASCII: RFC 3986 knows no other bytes, and clients differ in what they make of them.
+fn ascii(uri: &str) -> String {
+    uri.bytes().fold(String::with_capacity(uri.len()), |mut ascii, byte| {
+        if byte.is_ascii() {
+            ascii.push(char::from(byte));
+        } else {
+            ascii.push_str(&format!("%{byte:02X}"));
+        }
+        ascii
+    })
 }
 
 fn invalid(why: &'static str) -> Error {

@@ -78,6 +78,7 @@ fn a_redirect_changes_what_it_names_and_nothing_else() {
         (Redirect { scheme: https(), ..none() }, "http://a.b/foo", Some("https://a.b/foo")),
         (Redirect { scheme: https(), ..none() }, "http://a.b:8080/foo", Some("https://a.b:8080/foo")),
         (Redirect { path: full("/bar"), ..none() }, "http://a.b/foo?x=y", Some("http://a.b/bar")),
+        (Redirect { path: full("/b\u{e4}r"), ..none() }, "http://a.b/foo", Some("http://a.b/b%C3%A4r")),
         (Redirect { path: full("/bar?z"), ..none() }, "http://a.b/foo?x=y", Some("http://a.b/bar?z")),
     ];
     for (redirect, uri, expected) in table {

@@ -190,4 +190,25 @@ async fn an_observer_hears_every_verdict() {
     );
 }
 
+/// Puts another policy in force while a request is being decided.
+#[derive(Clone, Debug)]
+struct Meddler(Arc<Sender>);
+
+impl Observe for Meddler {
+    fn allowed(&self, _: &Permit) {
+        self.0.send(Arc::new(DefaultPolicy::Deny.policy(&[], Duration::ZERO))).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_request_sees_one_generation_of_the_policy() {
+    let set = HeaderModifier { set: vec![(HeaderName::from_static("x"), HeaderValue::from_static("1"))], ..HeaderModifier::default() };
+    let (sender, layer) = layer(filtered(vec![http::Filter::RequestHeaders(set)], Some(1)));
+    let layer = layer.observe(Meddler(Arc::new(sender)));
+    let request = layer.layer(service_fn(echo)).oneshot(get()).await.unwrap();
+    assert_eq!(request.headers()["x"], "1");
+    assert_eq!(request.extensions().get::<Permit>().unwrap().server.name(), "all-unauthenticated");
+    assert_eq!(refused(&layer).await, Cause::NoRoute);
+}
+
 mod contract;
