@@ -19,7 +19,7 @@ const MAX_LEN: usize = 64 << 20;
 ///
 /// # Cancel safety
 /// Dropping the future drops the connection.
-pub async fn get(addr: SocketAddr, path: &str) -> io::Result<(u16, String)> {
+pub(crate) async fn get(addr: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     let exchange = async {
         let io = TcpStream::connect(addr).await?;
         let (mut send, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await.map_err(io::Error::other)?;

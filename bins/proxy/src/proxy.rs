@@ -424,7 +424,7 @@ impl Drop for Listening {
 fn listen(mapping: &Mapping, options: (SocketOptions, SocketOptions), inbound: &Inbound, outbound: &Outbound) -> io::Result<Listening> {
     let task = match mapping {
         Mapping::Inbound { listen, destination } => {
-            let listener = Listener::bind(*listen, None, options.0, Destination::Mapped(*destination))?;
+            let listener = Listener::bind(*listen, None, options.0, Destination::Published(*destination))?;
             tokio::spawn(accept_inbound(listener, inbound.clone()))
         }
         Mapping::Outbound { listen, destination, authority } => {

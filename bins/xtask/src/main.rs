@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask setup | test | fuzz`. Standard library only, so that it builds in a second.
+//! Development tasks: `cargo xtask setup | test`. Standard library only, so that it builds in a second.
 
 mod setup;
 mod step;
@@ -11,8 +11,7 @@ usage: cargo xtask <task>
 
   setup         install what the tests need and this machine lacks (as root, from Debian's packages and the crate registry)
   test          set up, then everything that continuous integration runs
-  test --only STEP   one step: fmt, clippy, doc, package, deny, fuzz, tests
-  fuzz SECONDS  build every fuzz target with the nightly compiler and run each for that long";
+  test --only STEP   one step: fmt, clippy, doc, deny, package, tests";
 
 fn main() -> ExitCode {
     let args: Vec<_> = env::args().skip(1).collect();
@@ -21,10 +20,6 @@ fn main() -> ExitCode {
         ["setup"] => setup::run(),
         ["test"] => setup::run().and_then(|()| test::all()),
         ["test", "--only", step] => test::one(step),
-        ["fuzz", seconds] => match seconds.parse() {
-            Ok(seconds) => test::fuzz(seconds),
-            Err(_) => Err(format!("{seconds:?} is not a number of seconds")),
-        },
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(64);

@@ -1,6 +1,6 @@
 //! What continuous integration runs.
 
-use crate::step::{cargo, root, run};
+use crate::step::{cargo, run};
 
 /// The crates that are published, in the order of their arrows.
 const PUBLISHED: &[&str] = &["meshkit-core", "meshkit-balance", "meshkit-tls", "meshkit-policy", "meshkit-retry", "meshkit-fault"];
@@ -9,7 +9,7 @@ type Step = (&'static str, fn() -> Result<(), String>);
 
 /// The quick ones first; the tests last, so that the run ends in the test runner's own summary.
 const STEPS: &[Step] =
-    &[("fmt", fmt), ("clippy", clippy), ("doc", doc), ("deny", deny), ("package", package), ("fuzz", corpus), ("tests", tests)];
+    &[("fmt", fmt), ("clippy", clippy), ("doc", doc), ("deny", deny), ("package", package), ("tests", tests)];
 
 pub(crate) fn all() -> Result<(), String> {
     STEPS.iter().try_for_each(|(_, step)| step())
@@ -45,24 +45,6 @@ fn package() -> Result<(), String> {
     run(&mut cargo(&args))
 }
 
-/// Replays the fuzz corpus on the stable compiler.
-fn corpus() -> Result<(), String> {
-    run(cargo(&["test", "--locked", "--lib", "--tests"]).current_dir(root().join("fuzz")))
-}
-
 fn tests() -> Result<(), String> {
     run(&mut cargo(&["test", "--workspace", "--locked"]))
-}
-
-/// Builds every fuzz target and runs each for a while.
-pub(crate) fn fuzz(seconds: u32) -> Result<(), String> {
-    let targets = root().join("fuzz/fuzz_targets");
-    let entries = std::fs::read_dir(&targets).map_err(|error| format!("{}: {error}", targets.display()))?;
-    let mut names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path().file_stem()?.to_string_lossy().into_owned())).collect();
-    names.sort();
-    for name in names {
-        let limit = format!("-max_total_time={seconds}");
-        run(&mut cargo(&["+nightly", "fuzz", "run", &name, "--", &limit]))?;
-    }
-    Ok(())
 }

@@ -67,7 +67,6 @@ struct Shared {
 /// The application's port.
 #[derive(Debug)]
 pub(crate) struct App {
-    addr: SocketAddr,
     port: Arc<Port>,
     limiter: Mutex<Option<Arc<Limiter>>>,
     transport: Transport,
@@ -103,7 +102,7 @@ impl Inbound {
 
     async fn route(&self, accepted: Accepted) -> io::Result<()> {
         let Settings { port, ips, .. } = &self.0.settings;
-        let Accepted { io, client, original_dst } = accepted;
+        let Accepted { io, client, original_dst, policy_ip } = accepted;
         if !ips.is_empty() && !ips.contains(&original_dst.ip()) {
             let ip = original_dst.ip();
             return Err(io::Error::other(format!("inbound connections are not allowed on this IP address ({ip})")));
@@ -113,7 +112,7 @@ impl Inbound {
         }
         let app = self.app(original_dst);
         let policy = app.policy();
-        let client = |tls| Client { ip: client.ip(), tls };
+        let client = |tls| Client { ip: policy_ip, tls };
         if policy.protocol == Protocol::Opaque {
             let connection = Connection { client: client(TlsState::NoTls), addr: original_dst, app };
             return self.forward(io, connection).await;
@@ -239,7 +238,6 @@ impl Inbound {
         ]);
         let endpoint = Arc::new(Endpoint::new(addr));
         let app = Arc::new(App {
-            addr,
             port: shared.policies.port(addr.port()),
             limiter: Mutex::default(),
             transport: Transport::new(Arc::clone(&endpoint), None, &shared.settings.endpoint, tcp),

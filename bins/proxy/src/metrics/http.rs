@@ -74,7 +74,7 @@ impl HttpFamilies {
             requests: legacy.counter_family("request_total", "HTTP requests"),
             responses: legacy.counter_cells("response_total", "HTTP responses"),
             latency: legacy.histogram_cells("response_latency_ms", "Milliseconds from a request to its response's first data", LATENCY_MS),
-            edges: registry.open().prefix("mesh_").quantiles_family("edge_latency", "Latency of the calls to a workload, as quantiles"),
+            edges: registry.open().prefix("mesh").quantiles_family("edge_latency", "Latency of the calls to a workload, as quantiles"),
             known: Arc::default(),
         }
     }

@@ -114,7 +114,7 @@ impl Certificates {
     /// Registers the families.
     #[must_use]
     pub fn register(registry: &Registry) -> Self {
-        let scope = registry.open().prefix("control_identity_");
+        let scope = registry.open().prefix("control_identity");
         let seconds = scope.clone().unit(Unit::Seconds);
         Self {
             expires: seconds.float_gauge("cert_expiration_timestamp", "When the certificate ends, as a Unix time"),

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
@@ -20,12 +20,14 @@ pub struct SocketOptions {
 
 /// How a connection's destination is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums)] // Redirected or mapped.
+#[allow(clippy::exhaustive_enums)] // Redirected, or known by the listener.
 pub enum Destination {
     /// The kernel redirected the connection and remembers where it was meant to go.
     Redirected,
     /// The listener stands for this destination.
     Mapped(SocketAddr),
+    /// The listener is open to people, who are strangers to the workload behind it even on the same machine.
+    Published(SocketAddr),
 }
 
 /// A bound socket.
@@ -45,6 +47,9 @@ pub struct Accepted {
     pub client: SocketAddr,
     /// Where the client wanted to go.
     pub original_dst: SocketAddr,
+    /// The client's address as policies see it. That the workload may call itself over the loopback address must not let people in who come
+    /// from there, too: they come from no address at all.
+    pub policy_ip: IpAddr,
 }
 
 impl Listener {
@@ -94,9 +99,13 @@ impl Listener {
         let client = canonical(client);
         let original_dst = match self.destination {
             Destination::Redirected => original_dst(&io, client)?,
-            Destination::Mapped(addr) => addr,
+            Destination::Mapped(addr) | Destination::Published(addr) => addr,
         };
-        Ok(Accepted { io, client, original_dst })
+        let policy_ip = match self.destination {
+            Destination::Published(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Destination::Redirected | Destination::Mapped(_) => client.ip(),
+        };
+        Ok(Accepted { io, client, original_dst, policy_ip })
     }
 }
 

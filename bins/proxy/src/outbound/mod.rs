@@ -96,7 +96,7 @@ impl Outbound {
     }
 
     async fn route(&self, accepted: Accepted, alias: Option<Arc<Alias>>) -> io::Result<()> {
-        let Accepted { io, client, original_dst } = accepted;
+        let Accepted { io, client, original_dst, .. } = accepted;
         if self.0.settings.loopback.contains(&original_dst.ip()) {
             return Err(io::Error::new(io::ErrorKind::ConnectionRefused, format!("{original_dst} would lead back to this workload")));
         }
