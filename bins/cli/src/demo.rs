@@ -55,7 +55,11 @@ pub async fn run(settings: &Settings, stop: impl Future<Output = ()>) -> Result<
         Output::Json => eprintln!("{line}"),
     };
     say(format!("manifests in {}: edit them while it runs", dir.display()));
-    say(format!("{} replicas, each with its proxy; logs in {}", description.replicas.len(), dir.join(crate::STATE_DIR).join("logs").display()));
+    say(format!(
+        "{} replicas, each with its proxy; logs in {}",
+        description.replicas.len(),
+        dir.join(crate::STATE_DIR).join("logs").display()
+    ));
     for url in &description.urls {
         say(format!("open {url}"));
     }

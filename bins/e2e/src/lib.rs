@@ -20,7 +20,10 @@ pub fn mesh() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo).args(["build", "--quiet", "--locked", "-p", "meshkit-cli"]).current_dir(env!("CARGO_MANIFEST_DIR")).status();
+        let built = Command::new(cargo)
+            .args(["build", "--quiet", "--locked", "-p", "meshkit-cli"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status();
         assert!(built.is_ok_and(|status| status.success()), "the program under test cannot be built");
         // A test runs from `target/<profile>/deps`.
         let test = std::env::current_exe().expect("a test knows its own file");
@@ -49,7 +52,8 @@ impl Demo {
             let text = text.replace("\"18080\"", &format!("\"{port}\""));
             fs::write(dir.path().join(name), text).expect("a manifest is written");
         }
-        let child = Command::new(mesh()).arg("run").arg(dir.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let child =
+            Command::new(mesh()).arg("run").arg(dir.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         let mut demo = Self { child: child.expect("the mesh is started"), dir, port };
         let up = eventually(Duration::from_secs(60), || {
             assert!(demo.child.try_wait().expect("a child can be asked").is_none(), "the mesh ended: {}", demo.stderr());
@@ -171,7 +175,8 @@ pub fn eventually<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Op
 }
 
 fn curl(args: &[&str]) -> String {
-    let out = Command::new("curl").args(["--silent", "--max-time", "5"]).args(args).output().expect("curl is installed by `cargo xtask setup`");
+    let out =
+        Command::new("curl").args(["--silent", "--max-time", "5"]).args(args).output().expect("curl is installed by `cargo xtask setup`");
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
 

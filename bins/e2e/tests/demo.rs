@@ -14,7 +14,9 @@ fn every_edge_of_the_demo_is_encrypted_and_the_intruder_is_denied() {
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     let summary: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
     let edges = summary["edges"].as_array().unwrap();
-    let edge = |src: &str, dst: &str| edges.iter().find(|e| e["src"] == src && e["dst"] == dst).unwrap_or_else(|| panic!("{src} -> {dst}: {summary}"));
+    let edge = |src: &str, dst: &str| {
+        edges.iter().find(|e| e["src"] == src && e["dst"] == dst).unwrap_or_else(|| panic!("{src} -> {dst}: {summary}"))
+    };
     for (src, dst) in [("vote-bot", "web"), ("web", "emoji"), ("web", "voting"), ("web", "voting-v2"), ("intruder", "voting")] {
         assert_eq!(edge(src, dst)["tls"], true, "{src} -> {dst}: {summary}");
     }
@@ -89,7 +91,9 @@ fn what_cannot_run_is_said_and_nothing_is_started() {
         String::from_utf8_lossy(&out.stderr).into_owned()
     };
     let deployment = |command: &str| {
-        format!("apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: a}}\nspec: {{template: {{spec: {{containers: [{{name: a, command: [{command}]}}]}}}}}}\n")
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: a}}\nspec: {{template: {{spec: {{containers: [{{name: a, command: [{command}]}}]}}}}}}\n"
+        )
     };
     assert!(run("a.yaml", "kind: [").contains("a.yaml:1"));
     assert!(run("a.yaml", "").contains("there is no Deployment"));

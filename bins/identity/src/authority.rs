@@ -56,11 +56,7 @@ impl Authority {
     pub fn load_or_generate(dir: &Path, namespace: &str, trust_domain: &str, now: SystemTime) -> io::Result<Self> {
         let files = Files::of(dir);
         if files.issuer_key.exists() {
-            return Ok(Self {
-                anchors: read(&files.anchors)?,
-                issuer: read(&files.issuer)?,
-                issuer_key: read(&files.issuer_key)?,
-            });
+            return Ok(Self { anchors: read(&files.anchors)?, issuer: read(&files.issuer)?, issuer_key: read(&files.issuer_key)? });
         }
         let made = Self::generate(namespace, trust_domain, now).map_err(io::Error::other)?;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;

@@ -191,9 +191,8 @@ fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Invalid
 }
 
 fn validity(certificate: &X509Certificate<'_>) -> (SystemTime, SystemTime) {
-    let date = |t: x509_parser::time::ASN1Time| {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(t.timestamp()).unwrap_or_default())
-    };
+    let date =
+        |t: x509_parser::time::ASN1Time| SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(t.timestamp()).unwrap_or_default());
     (date(certificate.validity().not_before), date(certificate.validity().not_after))
 }
 

@@ -72,8 +72,7 @@ impl<A> Service<A> {
         if request.identity.is_empty() || request.token.is_empty() || request.csr.is_empty() {
             return Err(Refused::new(Code::INVALID_ARGUMENT, "identity, token and signing request must all be given"));
         }
-        let wanted: Identity =
-            request.identity.parse().map_err(|e| Refused::new(Code::INVALID_ARGUMENT, format!("{e}")))?;
+        let wanted: Identity = request.identity.parse().map_err(|e| Refused::new(Code::INVALID_ARGUMENT, format!("{e}")))?;
         let account = self.tokens.authenticate(&request.token).await.map_err(|bad| {
             let code = match bad {
                 InvalidToken::Malformed => Code::INVALID_ARGUMENT,

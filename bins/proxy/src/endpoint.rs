@@ -107,7 +107,10 @@ impl Transport {
             Ok(io) => Ok(tcp.count(io)),
             Err(error) => {
                 tracing::debug!(endpoint.addr = %endpoint.addr, %error, "cannot connect");
-                Err(Error::new(error.cause().clone()).message(error.to_string()).caused_by(NotSent).within(format!("endpoint {}", endpoint.addr)))
+                Err(Error::new(error.cause().clone())
+                    .message(error.to_string())
+                    .caused_by(NotSent)
+                    .within(format!("endpoint {}", endpoint.addr)))
             }
         }
     }
@@ -174,8 +177,8 @@ impl EndpointService {
     pub fn new(endpoint: Arc<Endpoint>, settings: &Settings, handles: Handles) -> Self {
         let transport = |protocol| Transport::new(Arc::clone(&endpoint), Some(protocol), settings, handles.tcp.clone());
         let h2 = Connect::new(transport(SessionProtocol::Http2), endpoint.http2);
-        let kept = (endpoint.protocol == ProtocolHint::Http2)
-            .then(|| Reconnect::new(h2.clone(), (), settings.backoff, settings.dice.clone()));
+        let kept =
+            (endpoint.protocol == ProtocolHint::Http2).then(|| Reconnect::new(h2.clone(), (), settings.backoff, settings.dice.clone()));
         let shared = Shared {
             h1: Pool::new(transport(SessionProtocol::Http1), settings.pool),
             h2: Lazy { connect: h2, current: tokio::sync::Mutex::default() },

@@ -83,7 +83,17 @@ impl Proxy {
         let admin = std::net::TcpListener::bind(listeners.admin).map_err(named)?;
         admin.set_nonblocking(true)?;
         let registry = Registry::new(config.admin.metrics_retain_idle);
-        Ok(Self { config, clock, registry, inbound, outbound, admin, logs: None, environment: Vec::new(), build: process::BuildInfo::default() })
+        Ok(Self {
+            config,
+            clock,
+            registry,
+            inbound,
+            outbound,
+            admin,
+            logs: None,
+            environment: Vec::new(),
+            build: process::BuildInfo::default(),
+        })
     }
 
     /// Lets the admin server read and replace the log filter.
@@ -323,27 +333,33 @@ fn tcp_connect(connect: &transport::Connect, bind: Option<IpAddr>) -> TcpConnect
 }
 
 fn server_settings(config: &Config, accept: &transport::Accept) -> server::Settings {
-    let http2 = &accept.http2;
-    let mut settings = server::Settings::default();
-    settings.max_header_bytes = config.limits.max_header_bytes;
-    settings.header_read_timeout = config.limits.header_read_timeout;
-    match http2.flow_control {
-        FlowControl::Adaptive => settings.http2.adaptive_window = true,
+    let from = &accept.http2;
+    let mut http2 = server::Http2 {
+        keep_alive: from.keep_alive.map(|k| meshkit_core::endpoint::KeepAlive {
+            interval: k.interval,
+            timeout: k.timeout,
+            while_idle: meshkit_core::endpoint::WhileIdle::Ping,
+        }),
+        max_concurrent_streams: from.max_concurrent_streams,
+        max_frame_size: from.max_frame_size,
+        max_header_list_size: from.max_header_list_size,
+        max_pending_accept_reset_streams: from.max_pending_accept_reset_streams,
+        max_send_buf_size: from.max_send_buf_size,
+        ..server::Http2::default()
+    };
+    match from.flow_control {
+        FlowControl::Adaptive => http2.adaptive_window = true,
         FlowControl::Fixed { stream, connection } => {
-            settings.http2.stream_window = stream;
-            settings.http2.connection_window = connection;
+            http2.stream_window = stream;
+            http2.connection_window = connection;
         }
     }
-    settings.http2.keep_alive = http2.keep_alive.map(|k| meshkit_core::endpoint::KeepAlive {
-        interval: k.interval,
-        timeout: k.timeout,
-        while_idle: meshkit_core::endpoint::WhileIdle::Ping,
-    });
-    settings.http2.max_concurrent_streams = http2.max_concurrent_streams;
-    settings.http2.max_frame_size = http2.max_frame_size;
-    settings.http2.max_pending_accept_reset_streams = http2.max_pending_accept_reset_streams;
-    settings.http2.max_send_buf_size = http2.max_send_buf_size;
-    settings
+    server::Settings {
+        max_header_bytes: config.limits.max_header_bytes,
+        header_read_timeout: config.limits.header_read_timeout,
+        http2,
+        ..server::Settings::default()
+    }
 }
 
 /// Two proxies, or two lives of one, do not roll the same numbers.
@@ -401,7 +417,9 @@ async fn follow_listeners(file: PathBuf, options: (SocketOptions, SocketOptions)
                             }
                         }
                     }
-                    Err(error) => error!(file = %file.display(), %error, "the listeners file cannot be read: the listeners stay as they are"),
+                    Err(error) => {
+                        error!(file = %file.display(), %error, "the listeners file cannot be read: the listeners stay as they are")
+                    }
                 }
                 seen = Some(text);
             }
@@ -429,7 +447,8 @@ fn listen(mapping: &Mapping, options: (SocketOptions, SocketOptions), inbound: &
         }
         Mapping::Outbound { listen, destination, authority } => {
             let listener = Listener::bind(*listen, None, options.1, Destination::Mapped(*destination))?;
-            let alias = Alias { listen: listen.to_string().parse().map_err(invalid)?, name: authority.to_string().parse().map_err(invalid)? };
+            let alias =
+                Alias { listen: listen.to_string().parse().map_err(invalid)?, name: authority.to_string().parse().map_err(invalid)? };
             tokio::spawn(accept_outbound(listener, outbound.clone(), Some(Arc::new(alias))))
         }
     };

@@ -8,8 +8,7 @@ const PUBLISHED: &[&str] = &["meshkit-core", "meshkit-balance", "meshkit-tls", "
 type Step = (&'static str, fn() -> Result<(), String>);
 
 /// The quick ones first; the tests last, so that the run ends in the test runner's own summary.
-const STEPS: &[Step] =
-    &[("fmt", fmt), ("clippy", clippy), ("doc", doc), ("deny", deny), ("package", package), ("tests", tests)];
+const STEPS: &[Step] = &[("fmt", fmt), ("clippy", clippy), ("doc", doc), ("deny", deny), ("package", package), ("tests", tests)];
 
 pub(crate) fn all() -> Result<(), String> {
     STEPS.iter().try_for_each(|(_, step)| step())

@@ -59,8 +59,7 @@ pub async fn serve(settings: &Settings) -> io::Result<()> {
     let issuer = || Issuer::from_pem(authority.issuer_pem(), authority.issuer_key_pem(), authority.anchors_pem(), clock.now());
     let tokens = Tokens::load_or_generate(&names::token_key(&settings.state))?;
     let lifetimes = Lifetimes::default();
-    let certify =
-        Arc::new(meshkit_identity::Service::new(tokens, names::NAMESPACE, names::DOMAIN, lifetimes, Arc::clone(&clock)));
+    let certify = Arc::new(meshkit_identity::Service::new(tokens, names::NAMESPACE, names::DOMAIN, lifetimes, Arc::clone(&clock)));
     certify.set_issuer(issuer().map_err(io::Error::other)?);
 
     let cluster = Arc::new(watch::Sender::new(Arc::new(Cluster::default())));
@@ -157,11 +156,8 @@ fn credentials(
 /// Serves one controller: every connection is mutual TLS, and HTTP/2 within.
 async fn accept<S>(listener: TcpListener, store: Arc<Store>, service: S)
 where
-    S: tower::Service<
-            http::Request<hyper::body::Incoming>,
-            Response = http::Response<tonic::body::Body>,
-            Error = std::convert::Infallible,
-        > + Clone
+    S: tower::Service<http::Request<hyper::body::Incoming>, Response = http::Response<tonic::body::Body>, Error = std::convert::Infallible>
+        + Clone
         + Send
         + 'static,
     S::Future: Send + 'static,

@@ -184,7 +184,10 @@ fn prepare(state: &Path, plan: &Plan) -> io::Result<Prepared> {
     }
     // Another run with this state, or another block of addresses that is the same by chance.
     let probe = SocketAddr::new(plan.control_plane().into(), names::IDENTITY_PORT);
-    drop(TcpListener::bind(probe).map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {probe}: {e}; does another `mesh run` use it?")))?);
+    drop(
+        TcpListener::bind(probe)
+            .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {probe}: {e}; does another `mesh run` use it?")))?,
+    );
     let now = meshkit_core::Clock::now(&meshkit_core::SystemClock);
     let authority = Authority::load_or_generate(&names::identity_dir(state), names::NAMESPACE, names::DOMAIN, now)?;
     Ok(Prepared { authority, tokens: Tokens::load_or_generate(&names::token_key(state))? })

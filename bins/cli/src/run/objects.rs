@@ -36,7 +36,12 @@ pub fn objects(services: &[(Arc<Service>, Ipv4Addr)], replicas: &[(Arc<Replica>,
 fn pod(replica: &Replica) -> Pod {
     let mut labels = replica.labels.clone();
     labels.insert("linkerd.io/control-plane-ns".to_owned(), names::NAMESPACE.to_owned());
-    let owner = OwnerReference { api_version: "apps/v1".to_owned(), kind: replica.owner_kind.clone(), name: replica.workload.clone(), ..OwnerReference::default() };
+    let owner = OwnerReference {
+        api_version: "apps/v1".to_owned(),
+        kind: replica.owner_kind.clone(),
+        name: replica.workload.clone(),
+        ..OwnerReference::default()
+    };
     let mut spec = replica.spec.clone();
     spec.node_name = Some(names::NODE.to_owned());
     let listen = EnvVar {
@@ -70,7 +75,6 @@ fn slice(service: &Service, replicas: &[(Arc<Replica>, Readiness)]) -> EndpointS
             kind: "Pod".to_owned(),
             namespace: replica.name.namespace.clone(),
             name: replica.name.name.clone(),
-            ..TargetRef::default()
         }),
         ..SliceEndpoint::default()
     };

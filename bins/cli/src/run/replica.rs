@@ -230,9 +230,8 @@ impl Replica {
         }
         let mut words = container.command.iter().chain(&container.args).map(|word| self.place(&expand(word, &env), Place::Argument));
         let what = format!("{} {}", self.name, container.name);
-        let command = words.next().ok_or_else(|| {
-            format!("{what}: a container needs `command` to run as a process; its image is not looked at")
-        })?;
+        let command =
+            words.next().ok_or_else(|| format!("{what}: a container needs `command` to run as a process; its image is not looked at"))?;
         // In a manifest `mesh` is this very program.
         let command = if command == "mesh" { program.to_owned() } else { PathBuf::from(command) };
         Ok(Spec { args: words.collect(), name: what, program: command, env, log: self.log(state, &container.name), restart: self.restart })

@@ -114,7 +114,13 @@ mod tests {
 
     #[test]
     fn a_name_before_a_declared_port_is_replaced() {
-        for name in ["voting-svc", "voting-svc.emojivoto", "voting-svc.emojivoto.svc", "voting-svc.emojivoto.svc.cluster.local", "voting-svc.emojivoto."] {
+        for name in [
+            "voting-svc",
+            "voting-svc.emojivoto",
+            "voting-svc.emojivoto.svc",
+            "voting-svc.emojivoto.svc.cluster.local",
+            "voting-svc.emojivoto.",
+        ] {
             assert_eq!(env(&format!("{name}:8080")), "127.40.64.2:8080", "{name}");
         }
         assert_eq!(env("a=voting-svc:8080,b=web-svc:80/x"), "a=127.40.64.2:8080,b=127.40.64.1:80/x");
@@ -137,7 +143,9 @@ mod tests {
 
     #[test]
     fn everything_else_is_left_alone() {
-        for value in ["voting-svc:9999", "my-web-svc:80", "web-svc:80a", "web-svc.other:80", "web-svc.emojivoto.pod:80", "web-svc:", "10.0.0.1:80"] {
+        for value in
+            ["voting-svc:9999", "my-web-svc:80", "web-svc:80a", "web-svc.other:80", "web-svc.emojivoto.pod:80", "web-svc:", "10.0.0.1:80"]
+        {
             assert_eq!(env(value), value);
         }
     }

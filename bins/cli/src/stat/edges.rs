@@ -119,9 +119,8 @@ fn destination(sample: &Sample) -> Option<String> {
 /// Every request went to a server that proved to be the destination, and the destination saw requests from a client that proved to be the
 /// source.
 fn agrees(scrapes: &[Scrape], src: &str, dst: &str, sums: &Sums) -> bool {
-    let identities = |workload: &str| -> Vec<&str> {
-        scrapes.iter().filter(|s| s.workload == workload).map(|s| s.identity.as_str()).collect()
-    };
+    let identities =
+        |workload: &str| -> Vec<&str> { scrapes.iter().filter(|s| s.workload == workload).map(|s| s.identity.as_str()).collect() };
     let (sources, destinations) = (identities(src), identities(dst));
     let servers_agree = sums.unproved == 0.0 && !sums.proved.is_empty() && sums.proved.keys().all(|id| destinations.contains(&id.as_str()));
     let seen = |sample: &&Sample| {
@@ -170,7 +169,11 @@ mod tests {
         assert!(rows[0].tls);
         assert_eq!((rows[0].success_rate, rows[0].rps, rows[0].p99_ms), (Some(0.9), 2.0, 3.0));
 
-        for other in ["", "request_total{direction=\"inbound\",tls=\"no_identity\"} 10\n", "request_total{direction=\"inbound\",tls=\"true\",client_id=\"bot.id\"} 1\n"] {
+        for other in [
+            "",
+            "request_total{direction=\"inbound\",tls=\"no_identity\"} 10\n",
+            "request_total{direction=\"inbound\",tls=\"true\",client_id=\"bot.id\"} 1\n",
+        ] {
             assert!(!edges(&[scrape("web", OUT), scrape("voting", other)], 5.0)[0].tls, "{other}");
         }
         let plain = OUT.replace("tls=\"true\"", "tls=\"no_identity\"");

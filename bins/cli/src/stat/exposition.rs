@@ -28,7 +28,7 @@ pub fn parse(text: &str) -> Vec<Sample> {
 }
 
 fn sample(line: &str) -> Option<Sample> {
-    let end = line.find(|c: char| c == '{' || c == ' ')?;
+    let end = line.find(['{', ' '])?;
     let (name, mut rest) = line.split_at(end);
     let mut map = BTreeMap::new();
     if let Some(inner) = rest.strip_prefix('{') {

@@ -74,11 +74,7 @@ impl Identity {
     async fn renew(&self, channel: Channel) -> Result<std::time::SystemTime, String> {
         let token = tokio::fs::read(&self.token_file).await.map_err(|e| format!("token {}: {e}", self.token_file.display()))?;
         let snapshot = self.store.snapshot();
-        let request = CertifyRequest {
-            identity: snapshot.name().to_string(),
-            token,
-            csr: self.files.signing_request.clone(),
-        };
+        let request = CertifyRequest { identity: snapshot.name().to_string(), token, csr: self.files.signing_request.clone() };
         let origin = format!("http://{}", self.addr).parse().map_err(|e| format!("{e}"))?;
         let certified = certify(channel, origin, request).await.map_err(|e| e.to_string())?;
         let chain = std::iter::once(certified.leaf).chain(certified.intermediates).map(CertificateDer::from).collect();

@@ -204,9 +204,8 @@ impl Served {
         route: Option<&Meta>,
     ) {
         let Connection { client, addr, .. } = &self.connection;
-        let route = route.map(|r| {
-            [("route_group", r.group().to_owned()), ("route_kind", r.kind().to_owned()), ("route_name", r.name().to_owned())]
-        });
+        let route = route
+            .map(|r| [("route_group", r.group().to_owned()), ("route_kind", r.kind().to_owned()), ("route_name", r.name().to_owned())]);
         let known = target(*addr).into_iter().chain(server_labels(policy, *addr)).chain(route.into_iter().flatten());
         family.handle(&Labels::new(known.chain(tls_server(&client.tls)))).incr();
     }

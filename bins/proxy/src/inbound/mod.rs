@@ -150,8 +150,7 @@ impl Inbound {
             return Err(io::Error::other("direct connections require transport header negotiation"));
         }
         let read = timeout(self.0.settings.detect_timeout, TransportHeader::read(io)).await;
-        let (header, io) =
-            read.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "Reading a transport header timed out"))??;
+        let (header, io) = read.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "Reading a transport header timed out"))??;
         if let Some(name) = header.name {
             return Err(io::Error::other(format!("this proxy is not a gateway, and was asked for {name}")));
         }

@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn a_file_is_read_as_it_is_written() {
-        let text = "outbound 127.40.64.1:80 127.40.1.7:80 web-svc.emojivoto.svc.cluster.local:80\ninbound 127.0.0.1:18080 127.40.16.3:8080\n";
+        let text =
+            "outbound 127.40.64.1:80 127.40.1.7:80 web-svc.emojivoto.svc.cluster.local:80\ninbound 127.0.0.1:18080 127.40.16.3:8080\n";
         let listeners = Listeners::parse(&format!("# made by mesh run\n\n{text}")).unwrap();
         assert_eq!(listeners.mappings().len(), 2);
         assert_eq!(listeners.to_string(), text);

@@ -146,9 +146,7 @@ impl Destination {
     /// The endpoints: those of the Service, the one that the profile names, or the address itself.
     fn updates(&self) -> impl futures_util::Stream<Item = Update> + Send + 'static + use<> {
         match self.profile() {
-            Some(profile) if profile.endpoint.is_some() => {
-                Either::Left(updates::fixed(profile.endpoint.clone()))
-            }
+            Some(profile) if profile.endpoint.is_some() => Either::Left(updates::fixed(profile.endpoint.clone())),
             Some(profile) if profile.name.is_some() => Either::Right(self.discovery.endpoints(self.authority())),
             _ => Either::Left(updates::fixed([Endpoint::new(self.addr)])),
         }

@@ -146,7 +146,8 @@ impl Outbound {
             }
             now.saturating_duration_since(cached.used_at) < idle
         });
-        let make = || Cached { destination: Arc::new(Destination::new(addr, &self.0.settings, &self.0.discovery, &self.0.metrics)), used_at: now };
+        let make =
+            || Cached { destination: Arc::new(Destination::new(addr, &self.0.settings, &self.0.discovery, &self.0.metrics)), used_at: now };
         let cached = destinations.entry(addr).or_insert_with(make);
         cached.used_at = now;
         Arc::clone(&cached.destination)
