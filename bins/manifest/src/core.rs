@@ -1,10 +1,10 @@
 //! Services, Pods and what runs them.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::meta::{IntOrString, LabelSelector, Metadata};
+use crate::meta::{Condition, IntOrString, LabelSelector, Metadata};
 
 macro_rules! object {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
@@ -42,6 +42,15 @@ object! {
         /// `ClusterIP` unless said otherwise.
         #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
         kind: Option<String>,
+        /// The name outside that an `ExternalName` Service stands for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        external_name: Option<String>,
+        /// `Local` keeps calls on their node.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        internal_traffic_policy: Option<String>,
+        /// `PreferClose` keeps calls in their zone.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        traffic_distribution: Option<String>,
     }
 }
 
@@ -58,6 +67,12 @@ object! {
         /// What it speaks.
         #[serde(skip_serializing_if = "Option::is_none")]
         app_protocol: Option<String>,
+        /// `TCP` unless said otherwise.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        protocol: Option<String>,
+        /// Its number on every node.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        node_port: Option<u16>,
     }
 }
 
@@ -125,6 +140,12 @@ object! {
         /// Has it started?
         #[serde(skip_serializing_if = "Option::is_none")]
         startup_probe: Option<Probe>,
+        /// `Always` makes an init container a sidecar.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        restart_policy: Option<String>,
+        /// Where it starts.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        working_dir: Option<String>,
     }
 }
 
@@ -146,7 +167,27 @@ object! {
     /// Where a variable's value comes from.
     EnvVarSource {
         /// A field of the Pod.
+        #[serde(skip_serializing_if = "Option::is_none")]
         field_ref: Option<FieldRef>,
+        /// A key of a ConfigMap.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        config_map_key_ref: Option<KeyRef>,
+        /// A key of a Secret.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        secret_key_ref: Option<KeyRef>,
+    }
+}
+
+object! {
+    /// A key of a ConfigMap or Secret of the same namespace.
+    KeyRef {
+        /// The object.
+        name: String,
+        /// The key.
+        key: String,
+        /// May it be missing?
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        optional: bool,
     }
 }
 
@@ -175,6 +216,7 @@ object! {
     /// How the kubelet asks a container.
     Probe {
         /// By HTTP.
+        #[serde(skip_serializing_if = "Option::is_none")]
         http_get: Option<HttpGet>,
     }
 }
@@ -183,9 +225,13 @@ object! {
     /// A request of the kubelet.
     HttpGet {
         /// The path; `/` stands in.
+        #[serde(skip_serializing_if = "Option::is_none")]
         path: Option<String>,
         /// The port, by number or by name.
         port: IntOrString,
+        /// `HTTP` unless said otherwise.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        scheme: Option<String>,
     }
 }
 
@@ -195,9 +241,26 @@ object! {
         /// Its address.
         #[serde(rename = "podIP", skip_serializing_if = "Option::is_none")]
         pod_ip: Option<IpAddr>,
+        /// Its addresses of both families.
+        #[serde(rename = "podIPs", skip_serializing_if = "Vec::is_empty")]
+        pod_ips: Vec<PodIp>,
+        /// The address of its node.
+        #[serde(rename = "hostIP", skip_serializing_if = "Option::is_none")]
+        host_ip: Option<IpAddr>,
         /// `Pending`, `Running`, `Succeeded` or `Failed`.
+        #[serde(skip_serializing_if = "Option::is_none")]
         phase: Option<String>,
+        /// What is said of it: `Ready`, ...
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        conditions: Vec<Condition>,
     }
+}
+
+/// An address of a Pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodIp {
+    /// The address.
+    pub ip: IpAddr,
 }
 
 object! {
@@ -209,6 +272,9 @@ object! {
         endpoints: Vec<SliceEndpoint>,
         /// Their ports.
         ports: Vec<SlicePort>,
+        /// `IPv4`, `IPv6` or `FQDN`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        address_type: Option<String>,
     }
 }
 
@@ -228,6 +294,28 @@ object! {
         /// Where it is.
         #[serde(skip_serializing_if = "Option::is_none")]
         zone: Option<String>,
+        /// On which node it is.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        node_name: Option<String>,
+        /// Who should use it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hints: Option<Hints>,
+    }
+}
+
+object! {
+    /// Who should use an endpoint.
+    Hints {
+        /// Callers in these zones.
+        for_zones: Vec<Zone>,
+    }
+}
+
+object! {
+    /// A zone.
+    Zone {
+        /// Its name.
+        name: String,
     }
 }
 
@@ -235,7 +323,14 @@ object! {
     /// May an endpoint be asked?
     Conditions {
         /// Unknown counts as yes.
+        #[serde(skip_serializing_if = "Option::is_none")]
         ready: Option<bool>,
+        /// Ready, not counting that it may be on its way out.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        serving: Option<bool>,
+        /// On its way out.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        terminating: Option<bool>,
     }
 }
 
@@ -256,13 +351,19 @@ object! {
     SlicePort {
         /// The name of the Service's port.
         name: String,
-        /// The number of the endpoints' port.
+        /// The number of the endpoints' port; 0 if nothing says it.
         port: u16,
+        /// `TCP` unless said otherwise.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        protocol: Option<String>,
+        /// What it speaks.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        app_protocol: Option<String>,
     }
 }
 
 object! {
-    /// Keeps Pods running: a Deployment, StatefulSet or Job.
+    /// Keeps Pods running: a Deployment, StatefulSet, DaemonSet, ReplicaSet or Job.
     Workload {
         /// Name and labels.
         metadata: Metadata,
@@ -282,6 +383,9 @@ object! {
         selector: Option<LabelSelector>,
         /// How they look.
         template: PodTemplate,
+        /// The headless Service that names the Pods of a StatefulSet.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        service_name: Option<String>,
     }
 }
 
@@ -292,6 +396,42 @@ object! {
         metadata: Metadata,
         /// What they run.
         spec: PodSpec,
+    }
+}
+
+object! {
+    /// Settings that containers read.
+    ConfigMap {
+        /// Name and labels.
+        metadata: Metadata,
+        /// Texts by key.
+        data: BTreeMap<String, String>,
+        /// Bytes by key, in base64.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        binary_data: BTreeMap<String, String>,
+    }
+}
+
+/// Settings that nobody else should read. Its `Debug` shows the keys only.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Secret {
+    /// Name and labels.
+    pub metadata: Metadata,
+    /// `Opaque`, `kubernetes.io/tls`, ...
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Bytes by key, in base64.
+    pub data: BTreeMap<String, String>,
+    /// Texts by key, as manifests may write them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub string_data: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<_> = self.data.keys().chain(self.string_data.keys()).collect();
+        f.debug_struct("Secret").field("metadata", &self.metadata).field("kind", &self.kind).field("keys", &keys).finish()
     }
 }
 

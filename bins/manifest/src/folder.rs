@@ -1,8 +1,9 @@
 //! A folder of manifests, and the changes to it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    fs, io,
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -19,20 +20,43 @@ use crate::{
 pub const MAX_OBJECTS: usize = 10_000;
 /// How often the folder is looked at. Looking costs a listing and the files' times: far less than what notifications cost to get right for
 /// editors that write beside and rename, and for file systems that have none.
-const INTERVAL: Duration = Duration::from_millis(200);
+const INTERVAL: Duration = Duration::from_millis(100);
+/// How long the folder must have rested before a change counts: editors empty a file before they fill it, or take it away before they put the
+/// new one there.
+const REST: Duration = Duration::from_millis(50);
+/// A folder that never rests is read anyway after this many waits.
+const MAX_WAITS: u32 = 10;
 
 /// The files of a folder that hold manifests: `*.yaml`, `*.yml`, `*.json`, not hidden, not in folders below.
+///
+/// Policies and routes that do not say when they were made are given a time: later for later files, by name, and for later places in a file. So the rules by
+/// which the oldest wins give the same answer each time. All these times are of the first hours of 1970: before any that a cluster could give.
 #[derive(Debug)]
 pub struct Folder {
     dir: PathBuf,
+    /// As the files were when they were last read.
+    listing: Listing,
     files: BTreeMap<PathBuf, File>,
+    /// Files that could be read, but clash with others.
+    waiting: BTreeMap<PathBuf, File>,
+    readable: bool,
 }
 
 #[derive(Debug)]
 struct File {
-    text: String,
     objects: Vec<Object>,
+    lines: Vec<usize>,
     ignored: Vec<Ignored>,
+}
+
+/// What changes whenever a file does.
+type Listing = BTreeMap<PathBuf, Stamp>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    len: u64,
+    changed: Option<(i64, i64)>,
+    inode: u64,
 }
 
 impl Folder {
@@ -41,20 +65,22 @@ impl Folder {
     /// # Errors
     /// Everything that is wrong with any of its files: nothing is begun with half a folder.
     pub fn open(dir: &Path) -> Result<Self, Vec<Fault>> {
-        let mut folder = Self { dir: dir.to_owned(), files: BTreeMap::new() };
-        let texts = folder.texts().map_err(|e| vec![Fault { path: dir.to_owned(), line: 1, what: e.to_string() }])?;
-        let (mut faults, mut files) = (Vec::new(), BTreeMap::new());
-        for (path, text) in texts {
-            match Manifest::parse(&path, &text) {
-                Ok(manifest) => drop(files.insert(path, File { text, objects: manifest.objects, ignored: manifest.ignored })),
+        let listing = list(dir).map_err(|error| vec![fault(dir, 1, format!("the folder cannot be read: {error}"))])?;
+        let mut folder =
+            Self { dir: dir.to_owned(), listing: Listing::new(), files: BTreeMap::new(), waiting: BTreeMap::new(), readable: true };
+        let mut faults = Vec::new();
+        for path in listing.keys() {
+            match read(path) {
+                Ok(file) => drop(folder.files.insert(path.clone(), file)),
                 Err(wrong) => faults.extend(wrong),
             }
         }
-        faults.extend(conflicts(&files));
+        faults.extend(clashes(&folder.files));
         if !faults.is_empty() {
             return Err(faults);
         }
-        folder.files = files;
+        folder.listing = listing;
+        date(&mut folder.files);
         Ok(folder)
     }
 
@@ -68,20 +94,39 @@ impl Folder {
         self.files.iter().flat_map(|(path, file)| file.ignored.iter().map(|i| (path.as_path(), i)))
     }
 
-    /// Sends the folder as it is, and then every change. A file that cannot be used is told, and changes nothing until it can. Ends with the
-    /// receiver.
+    /// Sends the folder as it is, and then every change, within a second. A file that cannot be used is told, and changes nothing until it can.
+    /// Ends with the receiver.
+    ///
+    /// # Cancel safety
+    /// A drop between two changes loses nothing; a drop in the middle of one may have sent a part of it.
     pub async fn watch(mut self, events: mpsc::Sender<Event>, mut report: impl FnMut(&[Fault])) {
         let all = self.objects().cloned().collect();
         if events.send(Event::Reset(all)).await.is_err() {
             return;
         }
-        let mut told = HashMap::new();
+        let mut waits = 0;
+        let mut seen = self.listing.clone();
         loop {
             tokio::select! {
-                () = tokio::time::sleep(INTERVAL) => {}
+                () = tokio::time::sleep(if waits == 0 { INTERVAL } else { REST }) => {}
                 () = events.closed() => return,
             }
-            let (changes, faults) = self.look(&mut told);
+            // Files are read beside the runtime. It fails only if the runtime ends.
+            let looked = tokio::task::spawn_blocking(move || {
+                let found = list(&self.dir);
+                let is_new = found.as_ref().map_or(self.readable, |found| *found != self.listing || !self.readable);
+                let rests = found.as_ref().is_ok_and(|found| *found == seen) || waits >= MAX_WAITS;
+                let (mut events, mut faults) = (Vec::new(), Vec::new());
+                waits = if !is_new || (rests && waits > 0) { 0 } else { waits + 1 };
+                if is_new && waits == 0 {
+                    (events, faults) = self.take(found.as_ref().map_err(ToString::to_string));
+                }
+                seen = found.unwrap_or_default();
+                (self, seen, waits, events, faults)
+            });
+            let Ok(looked) = looked.await else { return };
+            let (changes, faults);
+            (self, seen, waits, changes, faults) = looked;
             if !faults.is_empty() {
                 report(&faults);
             }
@@ -93,92 +138,174 @@ impl Folder {
         }
     }
 
-    fn look(&mut self, told: &mut HashMap<PathBuf, String>) -> (Vec<Event>, Vec<Fault>) {
-        // A folder that cannot be read at this moment is being replaced: it is looked at again.
-        let Ok(texts) = self.texts() else { return (Vec::new(), Vec::new()) };
+    /// Reads what changed. A folder that cannot be read changes nothing.
+    fn take(&mut self, found: Result<&Listing, String>) -> (Vec<Event>, Vec<Fault>) {
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                self.readable = false;
+                return (Vec::new(), vec![fault(&self.dir, 1, format!("the folder cannot be read: {error}"))]);
+            }
+        };
+        self.readable = true;
         let before: BTreeMap<Key, Object> = self.objects().map(|o| (o.key(), o.clone())).collect();
+        self.files.retain(|path, _| found.contains_key(path));
+        self.waiting.retain(|path, _| found.contains_key(path));
         let mut faults = Vec::new();
-        let mut files = std::mem::take(&mut self.files);
-        files.retain(|path, _| texts.contains_key(path));
-        told.retain(|path, _| texts.contains_key(path));
-        let mut undo: Vec<(PathBuf, Option<File>)> = Vec::new();
-        for (path, text) in texts {
-            if files.get(&path).is_some_and(|file| file.text == text) {
-                told.remove(&path);
-                continue;
-            }
-            match Manifest::parse(&path, &text) {
-                Ok(Manifest { objects, ignored }) => {
-                    let old = files.insert(path.clone(), File { text, objects, ignored });
-                    undo.push((path, old));
-                }
+        for (path, _) in found.iter().filter(|(path, stamp)| self.listing.get(*path) != Some(*stamp)) {
+            match read(path) {
+                Ok(file) => drop(self.waiting.insert(path.clone(), file)),
                 Err(wrong) => {
-                    if told.insert(path, text.clone()) != Some(text) {
-                        faults.extend(wrong);
-                    }
+                    self.waiting.remove(path);
+                    faults.extend(wrong);
                 }
             }
         }
-        let clashing = conflicts(&files);
-        if !clashing.is_empty() {
-            for (path, old) in undo.into_iter().rev() {
-                let new = match old {
-                    Some(old) => files.insert(path.clone(), old),
-                    None => files.remove(&path),
-                };
-                if let Some(new) = new
-                    && told.insert(path, new.text.clone()) != Some(new.text)
-                {
-                    faults.extend(clashing.iter().cloned());
-                }
-            }
-        }
-        faults.dedup();
-        self.files = files;
-        let after: BTreeMap<Key, &Object> = self.objects().map(|o| (o.key(), o)).collect();
-        let gone = before.keys().filter(|key| !after.contains_key(*key)).map(|key| Event::Deleted(key.clone()));
-        let changed = after.iter().filter(|(key, object)| before.get(*key) != Some(**object)).map(|(_, o)| Event::Applied((*o).clone()));
+        self.listing.clone_from(found);
+        faults.extend(self.admit());
+        date(&mut self.files);
+
+        let after: HashSet<Key> = self.objects().map(Object::key).collect();
+        let gone = before.keys().filter(|key| !after.contains(*key)).map(|key| Event::Deleted(key.clone()));
+        let changed = self.objects().filter(|o| before.get(&o.key()) != Some(*o)).map(|o| Event::Applied(o.clone()));
         (gone.chain(changed).collect(), faults)
     }
 
-    fn texts(&self) -> io::Result<BTreeMap<PathBuf, String>> {
-        let mut texts = BTreeMap::new();
-        for entry in fs::read_dir(&self.dir)? {
-            let path = entry?.path();
-            let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-            let manifest = path.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e == *known));
-            if hidden || !manifest {
-                continue;
-            }
-            let length = fs::metadata(&path)?.len();
-            // The parser refuses it by its length, and names the file: reading it whole is not needed for that.
-            let text = match length > MAX_FILE_LEN as u64 {
-                true => " ".repeat(MAX_FILE_LEN + 1),
-                false => String::from_utf8_lossy(&fs::read(&path)?).into_owned(),
-            };
-            texts.insert(path, text);
+    /// Takes the waiting files, all if possible: objects may have moved between them. If they clash, each that does not; the others go on
+    /// waiting.
+    fn admit(&mut self) -> Vec<Fault> {
+        let together = self.exchange(self.waiting.keys().cloned().collect());
+        if together.is_empty() {
+            return together;
         }
-        Ok(texts)
+        loop {
+            let (mut progress, mut faults) = (false, Vec::new());
+            for path in self.waiting.keys().cloned().collect::<Vec<_>>() {
+                let clashing = self.exchange(vec![path]);
+                progress |= clashing.is_empty();
+                faults.extend(clashing);
+            }
+            if !progress {
+                return faults;
+            }
+        }
+    }
+
+    /// Puts waiting files in the place of the ones there are, unless something clashes then.
+    fn exchange(&mut self, paths: Vec<PathBuf>) -> Vec<Fault> {
+        let mut old = Vec::new();
+        for path in paths {
+            if let Some(new) = self.waiting.remove(&path) {
+                let replaced = self.files.insert(path.clone(), new);
+                old.push((path, replaced));
+            }
+        }
+        let clashing = clashes(&self.files);
+        if !clashing.is_empty() {
+            for (path, replaced) in old {
+                let new = match replaced {
+                    Some(replaced) => self.files.insert(path.clone(), replaced),
+                    None => self.files.remove(&path),
+                };
+                self.waiting.extend(new.map(|new| (path, new)));
+            }
+        }
+        clashing
     }
 }
 
+fn fault(path: &Path, line: usize, what: String) -> Fault {
+    Fault { path: path.to_owned(), line, field: None, what }
+}
+
+fn list(dir: &Path) -> io::Result<Listing> {
+    let mut listing = Listing::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        let manifest = path.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e == *known));
+        if hidden || !manifest {
+            continue;
+        }
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(metadata) => drop(listing.insert(path, Stamp::of(&metadata))),
+            // Gone since, or a link to nothing. The latter is a fault, told when it is read.
+            Err(_) if fs::symlink_metadata(&path).is_err() => {}
+            Err(_) => drop(listing.insert(path, Stamp { len: 0, changed: None, inode: 0 })),
+        }
+    }
+    Ok(listing)
+}
+
+impl Stamp {
+    #[cfg(unix)]
+    fn of(metadata: &fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+        Self { len: metadata.len(), changed: Some((metadata.ctime(), metadata.ctime_nsec())), inode: metadata.ino() }
+    }
+
+    #[cfg(not(unix))]
+    fn of(metadata: &fs::Metadata) -> Self {
+        let since = metadata.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+        let changed = since.map(|since| (since.as_secs() as i64, i64::from(since.subsec_nanos())));
+        Self { len: metadata.len(), changed, inode: 0 }
+    }
+}
+
+fn read(path: &Path) -> Result<File, Vec<Fault>> {
+    let bytes = fs::File::open(path).and_then(|file| {
+        let mut bytes = Vec::new();
+        // One byte more than may be: enough to know.
+        file.take(MAX_FILE_LEN as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    });
+    let bytes = bytes.map_err(|error| vec![fault(path, 1, format!("the file cannot be read: {error}"))])?;
+    if bytes.len() > MAX_FILE_LEN {
+        return Err(vec![fault(path, 1, format!("the file is longer than the limit of {MAX_FILE_LEN} bytes (MAX_FILE_LEN)"))]);
+    }
+    let text = str::from_utf8(&bytes).map_err(|error| {
+        let line = 1 + bytes[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count();
+        vec![fault(path, line, format!("byte {:#04x} is not UTF-8", bytes[error.valid_up_to()]))]
+    })?;
+    Manifest::parse(path, text).map(|Manifest { objects, lines, ignored }| File { objects, lines, ignored })
+}
+
 /// Objects that two places describe, and objects beyond the limit.
-fn conflicts(files: &BTreeMap<PathBuf, File>) -> Vec<Fault> {
-    let mut seen: HashMap<Key, &Path> = HashMap::new();
-    let mut faults = Vec::new();
+fn clashes(files: &BTreeMap<PathBuf, File>) -> Vec<Fault> {
+    let mut seen: HashMap<Key, (&Path, usize)> = HashMap::new();
+    let (mut faults, mut count) = (Vec::new(), 0);
     for (path, file) in files {
-        for object in &file.objects {
-            if let Some(first) = seen.insert(object.key(), path) {
-                let what = format!("{} is described in {}, too", object.key(), first.display());
-                faults.push(Fault { path: path.clone(), line: 1, what });
+        for (object, line) in file.objects.iter().zip(&file.lines) {
+            count += 1;
+            match seen.entry(object.key()) {
+                Entry::Vacant(entry) => drop(entry.insert((path, *line))),
+                Entry::Occupied(entry) => {
+                    let (first, at) = entry.get();
+                    faults.push(fault(path, *line, format!("{} is described in {}:{at}, too", entry.key(), first.display())));
+                }
             }
         }
     }
-    if seen.len() > MAX_OBJECTS {
-        let path = files.keys().next_back().cloned().unwrap_or_default();
-        faults.push(Fault { path, line: 1, what: format!("there are {} objects, more than the limit of {MAX_OBJECTS}", seen.len()) });
+    if count > MAX_OBJECTS {
+        let last = files.keys().next_back().map_or(Path::new(""), PathBuf::as_path);
+        faults.push(fault(last, 1, format!("there are {count} objects in the folder, more than the limit of {MAX_OBJECTS} (MAX_OBJECTS)")));
     }
     faults
+}
+
+/// Gives a time to objects that have none and need one: one second more for each.
+fn date(files: &mut BTreeMap<PathBuf, File>) {
+    const DAY: &str = "1970-01-01T";
+    // Less than a day: there are no more than MAX_OBJECTS.
+    let objects = files.values_mut().flat_map(|file| &mut file.objects);
+    for (second, object) in objects.filter(|object| object.kind().is_ranked()).enumerate() {
+        let made = object.metadata().creation_timestamp.as_deref();
+        let time = format!("{DAY}{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60);
+        if made.is_none_or(|made| made.starts_with(DAY)) && made != Some(&time) {
+            object.metadata_mut().creation_timestamp = Some(time);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -213,8 +340,10 @@ mod tests {
         write(dir.path(), "a.yaml", &service("web", 80));
         write(dir.path(), "b.yaml", &service("api", 80));
         let mut folder = Folder::open(dir.path()).unwrap();
-        let mut told = HashMap::new();
-        let mut look = |folder: &mut Folder| folder.look(&mut told);
+        let look = |folder: &mut Folder| {
+            let found = list(&folder.dir).unwrap();
+            folder.take(Ok(&found))
+        };
 
         assert_eq!(look(&mut folder), (vec![], vec![]));
         write(dir.path(), "a.yaml", &service("web", 81));
@@ -236,5 +365,80 @@ mod tests {
         write(dir.path(), "c.yaml", &service("web", 82));
         let (events, faults) = look(&mut folder);
         assert!(events.is_empty() && faults.len() == 1, "a clash changes nothing: {events:?} {faults:?}");
+    }
+
+    #[test]
+    fn objects_may_move_between_files_and_a_clash_holds_back_only_who_clashes() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "a.yaml", &service("web", 80));
+        write(dir.path(), "b.yaml", &service("api", 80));
+        let mut folder = Folder::open(dir.path()).unwrap();
+        let look = |folder: &mut Folder| {
+            let found = list(&folder.dir).unwrap();
+            let (events, faults) = folder.take(Ok(&found));
+            (events.len(), faults)
+        };
+        write(dir.path(), "a.yaml", &service("api", 80));
+        write(dir.path(), "b.yaml", &service("web", 80));
+        assert_eq!(look(&mut folder), (0, vec![]), "where an object stands makes no difference");
+
+        write(dir.path(), "c.yaml", &format!("{}---\n{}", service("new", 1), service("web", 1)));
+        write(dir.path(), "d.yaml", &service("fine", 1));
+        let (events, faults) = look(&mut folder);
+        let told: Vec<_> =
+            faults.iter().map(|f| (f.path.file_name().unwrap().to_str().unwrap(), f.line, f.what.contains("b.yaml:1"))).collect();
+        assert_eq!((events, told), (1, vec![("c.yaml", 6, true)]));
+        fs::remove_file(dir.path().join("b.yaml")).unwrap();
+        let (events, faults) = look(&mut folder);
+        assert_eq!((events, faults), (2, vec![]), "what clashed is taken when it can be");
+    }
+
+    #[test]
+    fn files_that_are_too_long_or_no_text_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.yaml"), vec![b'#'; MAX_FILE_LEN + 1]).unwrap();
+        fs::write(dir.path().join("b.yaml"), b"a: b\n\xff\n").unwrap();
+        fs::write(dir.path().join("c.json"), vec![b'\n'; MAX_FILE_LEN]).unwrap();
+        let faults: Vec<_> = Folder::open(dir.path()).unwrap_err().iter().map(|f| (f.line, f.what.clone())).collect();
+        assert_eq!(faults.len(), 2);
+        assert!(faults[0].1.contains("MAX_FILE_LEN"), "{faults:?}");
+        assert_eq!(faults[1], (2, "byte 0xff is not UTF-8".to_owned()));
+    }
+
+    #[test]
+    fn too_many_objects_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in 0..11 {
+            let text: Vec<_> = (0..1000).map(|n| format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: n{file}-{n}}}\n")).collect();
+            write(dir.path(), &format!("{file}.yaml"), &text.join("---\n"));
+        }
+        let faults = Folder::open(dir.path()).unwrap_err();
+        assert!(faults.len() == 1 && faults[0].what.contains("MAX_OBJECTS"), "{faults:?}");
+    }
+
+    #[test]
+    fn the_age_of_policies_is_their_order() {
+        let server = |name: &str, more: &str| {
+            format!(
+                "apiVersion: policy.linkerd.io/v1beta3\nkind: Server\nmetadata: {{name: {name}{more}}}\nspec: {{podSelector: {{}}, port: 1}}\n"
+            )
+        };
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "b.yaml", &[server("x", ""), service("pod", 1), server("a", "")].join("---\n"));
+        write(dir.path(), "a.yaml", &server("n", ", creationTimestamp: '2020-01-01T00:00:00Z'"));
+        write(dir.path(), "c.yaml", &server("z", ""));
+        let mut folder = Folder::open(dir.path()).unwrap();
+        let names = |folder: &Folder| {
+            let mut ages: Vec<_> = folder.objects().map(|o| (o.metadata().creation_timestamp.clone(), o.metadata().name.clone())).collect();
+            ages.sort();
+            assert_eq!(ages.remove(0), (None, "pod".to_owned()), "its age decides nothing");
+            ages.into_iter().map(|(_, name)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&folder), ["x", "a", "z", "n"]);
+        write(dir.path(), "aa.yaml", &server("first", ""));
+        let found = list(dir.path()).unwrap();
+        let (events, faults) = folder.take(Ok(&found));
+        assert_eq!((events.len(), faults), (4, vec![]), "the new one, and those that are younger now");
+        assert_eq!(names(&folder), ["first", "x", "a", "z", "n"]);
     }
 }

@@ -3,9 +3,15 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    core::{EndpointSlice, Plain, Pod, Service, Workload},
+    core::{ConfigMap, EndpointSlice, Plain, Pod, Secret, Service, Workload},
+    external::ExternalWorkload,
     meta::Metadata,
     policy::{AuthorizationPolicy, MeshTLSAuthentication, NetworkAuthentication, Server, ServerAuthorization},
+    profile::ServiceProfile,
+    read::{Wrong, read},
+    route::{GRPCRoute, HTTPRoute, TCPRoute, TLSRoute},
+    traffic::{EgressNetwork, HTTPLocalRateLimitPolicy},
+    tree::Tree,
 };
 
 /// What an object is called.
@@ -18,6 +24,10 @@ pub struct Key {
     /// Its name.
     pub name: String,
 }
+
+/// A value of an object that is not what its type wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidObject(Wrong);
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident($type:ty) = $group:literal $versions:tt, $text:literal;)*) => {
@@ -32,6 +42,9 @@ macro_rules! kinds {
         pub enum Object { $($(#[$doc])* $kind(Arc<$type>),)* }
 
         impl Kind {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$kind,)*];
+
             /// The kind of a manifest's `apiVersion` and `kind`; `None` if the mesh does not read it.
             #[must_use]
             pub fn of(api_version: &str, kind: &str) -> Option<Self> {
@@ -46,8 +59,15 @@ macro_rules! kinds {
                 match self { $(Self::$kind => $text,)* }
             }
 
-            pub(crate) fn read(self, value: serde_json::Value) -> Result<Object, serde_json::Error> {
-                match self { $(Self::$kind => serde_json::from_value(value).map(|object| Object::$kind(Arc::new(object))),)* }
+            /// The group as manifests write it; empty for the core group.
+            #[must_use]
+            pub const fn group(self) -> &'static str {
+                match self { $(Self::$kind => $group,)* }
+            }
+
+            /// The object, and the paths and lines of fields that its type does not know.
+            pub(crate) fn read(self, tree: &Tree) -> Result<(Object, Vec<(String, usize)>), Wrong> {
+                match self { $(Self::$kind => read(tree).map(|(object, unknown)| (Object::$kind(Arc::new(object)), unknown)),)* }
             }
         }
 
@@ -76,6 +96,7 @@ macro_rules! kinds {
                 let (api_version, mut value) = match self {
                     $(Self::$kind(object) => ((if $group.is_empty() { $versions[0].to_owned() } else { format!("{}/{}", $group, $versions[0]) }), serde_json::to_value(object)?),)*
                 };
+                prune(&mut value);
                 if let Some(fields) = value.as_object_mut() {
                     fields.insert("apiVersion".to_owned(), api_version.into());
                     fields.insert("kind".to_owned(), self.kind().as_str().into());
@@ -89,8 +110,14 @@ macro_rules! kinds {
 kinds! {
     /// A namespace.
     Namespace(Plain) = "" ["v1"], "Namespace";
+    /// A node.
+    Node(Plain) = "" ["v1"], "Node";
     /// A service account.
     ServiceAccount(Plain) = "" ["v1"], "ServiceAccount";
+    /// Settings.
+    ConfigMap(ConfigMap) = "" ["v1"], "ConfigMap";
+    /// Secret settings.
+    Secret(Secret) = "" ["v1"], "Secret";
     /// A Service.
     Service(Service) = "" ["v1"], "Service";
     /// A Pod.
@@ -101,29 +128,72 @@ kinds! {
     Deployment(Workload) = "apps" ["v1"], "Deployment";
     /// A StatefulSet.
     StatefulSet(Workload) = "apps" ["v1"], "StatefulSet";
+    /// A DaemonSet.
+    DaemonSet(Workload) = "apps" ["v1"], "DaemonSet";
+    /// A ReplicaSet.
+    ReplicaSet(Workload) = "apps" ["v1"], "ReplicaSet";
     /// A Job.
     Job(Workload) = "batch" ["v1"], "Job";
+    /// A ServiceProfile.
+    ServiceProfile(ServiceProfile) = "linkerd.io" ["v1alpha2", "v1alpha1"], "ServiceProfile";
     /// A Server.
-    Server(Server) = "policy.linkerd.io" ["v1beta3", "v1beta2", "v1beta1"], "Server";
+    Server(Server) = "policy.linkerd.io" ["v1beta3", "v1beta2", "v1beta1", "v1alpha1"], "Server";
     /// A ServerAuthorization.
-    ServerAuthorization(ServerAuthorization) = "policy.linkerd.io" ["v1beta1"], "ServerAuthorization";
+    ServerAuthorization(ServerAuthorization) = "policy.linkerd.io" ["v1beta1", "v1alpha1"], "ServerAuthorization";
     /// An AuthorizationPolicy.
     AuthorizationPolicy(AuthorizationPolicy) = "policy.linkerd.io" ["v1alpha1"], "AuthorizationPolicy";
     /// A MeshTLSAuthentication.
     MeshTLSAuthentication(MeshTLSAuthentication) = "policy.linkerd.io" ["v1alpha1"], "MeshTLSAuthentication";
     /// A NetworkAuthentication.
     NetworkAuthentication(NetworkAuthentication) = "policy.linkerd.io" ["v1alpha1"], "NetworkAuthentication";
+    /// A limit of requests.
+    HTTPLocalRateLimitPolicy(HTTPLocalRateLimitPolicy) = "policy.linkerd.io" ["v1alpha1"], "HTTPLocalRateLimitPolicy";
+    /// Networks outside the cluster.
+    EgressNetwork(EgressNetwork) = "policy.linkerd.io" ["v1alpha1"], "EgressNetwork";
+    /// An HTTPRoute of the mesh's own group, from before the Gateway API had one.
+    PolicyHTTPRoute(HTTPRoute) = "policy.linkerd.io" ["v1beta3", "v1beta2", "v1beta1", "v1alpha1"], "HTTPRoute";
+    /// An HTTPRoute of the Gateway API.
+    HTTPRoute(HTTPRoute) = "gateway.networking.k8s.io" ["v1", "v1beta1", "v1alpha2"], "HTTPRoute";
+    /// A GRPCRoute.
+    GRPCRoute(GRPCRoute) = "gateway.networking.k8s.io" ["v1", "v1alpha2"], "GRPCRoute";
+    /// A TLSRoute.
+    TLSRoute(TLSRoute) = "gateway.networking.k8s.io" ["v1alpha2", "v1alpha3", "v1"], "TLSRoute";
+    /// A TCPRoute.
+    TCPRoute(TCPRoute) = "gateway.networking.k8s.io" ["v1alpha2", "v1"], "TCPRoute";
+    /// A workload outside the cluster.
+    ExternalWorkload(ExternalWorkload) = "workload.linkerd.io" ["v1beta1", "v1alpha1"], "ExternalWorkload";
 }
 
 impl Kind {
     /// Do objects of the kind stand in a namespace?
     #[must_use]
     pub const fn is_namespaced(self) -> bool {
-        !matches!(self, Self::Namespace)
+        !matches!(self, Self::Namespace | Self::Node)
+    }
+
+    /// Does the oldest of several objects win? It is so for policies and routes.
+    pub(crate) fn is_ranked(self) -> bool {
+        self.is_strict() || self.group() == "gateway.networking.k8s.io"
+    }
+
+    /// Is a field that nobody knows a fault? It is where the mesh owns the kind: a misspelt field of a policy must not be passed over.
+    pub(crate) fn is_strict(self) -> bool {
+        self.group().ends_with("linkerd.io")
     }
 }
 
 impl Object {
+    /// The object of a manifest, as the API server tells of it. Fields that its type does not know are passed over: a later version may have
+    /// added them. `None` if the mesh does not read the kind.
+    ///
+    /// # Errors
+    /// What is wrong, with the path of its field.
+    pub fn from_json(value: serde_json::Value) -> Result<Option<Self>, InvalidObject> {
+        let tree = Tree::from(value);
+        let Some(kind) = Kind::of(tree.text("apiVersion"), tree.text("kind")) else { return Ok(None) };
+        kind.read(&tree).map(|(object, _)| Some(object)).map_err(InvalidObject)
+    }
+
     /// What it is called.
     #[must_use]
     pub fn key(&self) -> Key {
@@ -131,6 +201,26 @@ impl Object {
         Key { kind: self.kind(), namespace: metadata.namespace.clone(), name: metadata.name.clone() }
     }
 }
+
+/// Takes away fields without value: they are the same as absent ones.
+fn prune(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            fields.retain(|_, field| !field.is_null());
+            fields.values_mut().for_each(prune);
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(prune),
+        _ => {}
+    }
+}
+
+impl fmt::Display for InvalidObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for InvalidObject {}
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

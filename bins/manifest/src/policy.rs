@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     core::object,
     meta::{IntOrString, LabelSelector, Metadata},
+    route::is_group,
 };
 
 object! {
@@ -21,13 +22,19 @@ object! {
 object! {
     /// Which port a Server is.
     ServerSpec {
-        /// Which Pods.
+        /// Which Pods; exactly one of this and the next.
+        #[serde(skip_serializing_if = "Option::is_none")]
         pod_selector: Option<LabelSelector>,
+        /// Which ExternalWorkloads.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        external_workload_selector: Option<LabelSelector>,
         /// Which port, by number or by name.
         port: IntOrString,
         /// What it speaks: `unknown` stands in.
+        #[serde(skip_serializing_if = "Option::is_none")]
         proxy_protocol: Option<ProxyProtocol>,
         /// Who may call beside those that authorizations name: `deny` stands in.
+        #[serde(skip_serializing_if = "Option::is_none")]
         access_policy: Option<String>,
     }
 }
@@ -67,14 +74,14 @@ object! {
     }
 }
 
-object! {
-    /// Whom an AuthorizationPolicy permits, and where.
-    AuthorizationPolicySpec {
-        /// What they may call.
-        target_ref: Reference,
-        /// Who: all of these must hold.
-        required_authentication_refs: Vec<Reference>,
-    }
+/// Whom an AuthorizationPolicy permits, and where.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthorizationPolicySpec {
+    /// What they may call.
+    pub target_ref: Reference,
+    /// Who: all of these must hold, and whoever it is if there are none. It must be written: a list that was forgotten must not permit everybody.
+    pub required_authentication_refs: Vec<Reference>,
 }
 
 object! {
@@ -106,8 +113,10 @@ object! {
     /// Clients by identity: by name, or by what has the name.
     MeshTLSAuthenticationSpec {
         /// Names; `*` is any, `*.suffix` any below.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
         identities: Vec<String>,
         /// Service accounts and namespaces.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
         identity_refs: Vec<Reference>,
     }
 }
@@ -137,7 +146,7 @@ pub struct Network {
     #[serde(with = "cidr")]
     pub cidr: IpNet,
     /// What does not belong to it.
-    #[serde(default, with = "cidrs")]
+    #[serde(default, with = "cidrs", skip_serializing_if = "Vec::is_empty")]
     pub except: Vec<IpNet>,
 }
 
@@ -165,8 +174,10 @@ object! {
     /// Servers by name or by labels.
     ServerSelector {
         /// The name.
+        #[serde(skip_serializing_if = "Option::is_none")]
         name: Option<String>,
         /// The labels.
+        #[serde(skip_serializing_if = "Option::is_none")]
         selector: Option<LabelSelector>,
     }
 }
@@ -175,11 +186,12 @@ object! {
     /// Clients that are permitted.
     AuthorizedClient {
         /// Where from; the cluster's networks stand in.
+        #[serde(skip_serializing_if = "Option::is_none")]
         networks: Option<Vec<Network>>,
         /// Whoever they are.
         unauthenticated: bool,
         /// By identity.
-        #[serde(rename = "meshTLS")]
+        #[serde(rename = "meshTLS", skip_serializing_if = "Option::is_none")]
         mesh_tls: Option<AuthorizedMeshTls>,
     }
 }
@@ -203,7 +215,16 @@ object! {
         /// Its name.
         name: String,
         /// Its namespace; the object's stands in.
+        #[serde(skip_serializing_if = "Option::is_none")]
         namespace: Option<String>,
+    }
+}
+
+impl Reference {
+    /// Is the object of this group and kind? Case does not count; `core` is another name of the empty group.
+    #[must_use]
+    pub fn is(&self, group: &str, kind: &str) -> bool {
+        is_group(&self.group, group) && self.kind.eq_ignore_ascii_case(kind)
     }
 }
 

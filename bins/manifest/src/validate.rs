@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use ipnet::IpNet;
+mod profile;
+mod route;
+#[cfg(test)]
+mod tests;
+mod traffic;
 
 use crate::{
     object::Object,
@@ -13,118 +17,169 @@ use crate::{
 const ACCESS_POLICIES: &[&str] =
     &["all-unauthenticated", "all-authenticated", "cluster-unauthenticated", "cluster-authenticated", "deny", "audit"];
 
+const POLICY: &str = "policy.linkerd.io";
+const GATEWAY: &str = "gateway.networking.k8s.io";
+/// What an AuthorizationPolicy may target.
+const TARGETS: &[(&str, &str)] =
+    &[(POLICY, "Server"), ("", "Namespace"), (POLICY, "HTTPRoute"), (GATEWAY, "HTTPRoute"), (GATEWAY, "GRPCRoute")];
+/// What an AuthorizationPolicy may require.
+const AUTHENTICATIONS: &[(&str, &str)] = &[(POLICY, "MeshTLSAuthentication"), (POLICY, "NetworkAuthentication"), ("", "ServiceAccount")];
+
 /// A field whose value cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
-    path: &'static str,
+    path: String,
     what: String,
 }
+
+/// What was found so far.
+#[derive(Debug, Default)]
+struct Faults(Vec<FieldError>);
 
 /// May the object be admitted?
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn validate(object: &Object) -> Result<(), Vec<FieldError>> {
-    let mut faults = Vec::new();
-    let mut fault = |path, what: String| faults.push(FieldError { path, what });
+    let mut faults = Faults::default();
     match object {
-        Object::Server(server) => check_server(&server.spec, &mut fault),
-        Object::AuthorizationPolicy(policy) => check_policy(&policy.spec, &policy.metadata.namespace, &mut fault),
-        Object::MeshTLSAuthentication(authentication) => check_mesh_tls(&authentication.spec, &mut fault),
+        Object::Server(server) => check_server(&server.spec, &mut faults),
+        Object::AuthorizationPolicy(policy) => check_policy(&policy.spec, &policy.metadata.namespace, &mut faults),
+        Object::MeshTLSAuthentication(authentication) => check_mesh_tls(&authentication.spec, &mut faults),
         Object::NetworkAuthentication(authentication) => {
             if authentication.spec.networks.is_empty() {
-                fault("spec.networks", "at least one network is needed".to_owned());
+                faults.add("spec.networks", "at least one network is needed".to_owned());
             }
-            check_networks(&authentication.spec.networks, "spec.networks", &mut fault);
+            check_networks(&authentication.spec.networks, "spec.networks", &mut faults);
         }
-        Object::ServerAuthorization(authorization) => check_authorization(&authorization.spec, &mut fault),
+        Object::ServerAuthorization(authorization) => check_authorization(&authorization.spec, &mut faults),
+        Object::HTTPLocalRateLimitPolicy(policy) => traffic::check_rate_limit(&policy.spec, &mut faults),
+        Object::EgressNetwork(network) => traffic::check_egress(&network.spec, &mut faults),
+        Object::PolicyHTTPRoute(it) => route::check_policy_http(it, &mut faults),
+        Object::HTTPRoute(it) => route::check_http(it, &mut faults),
+        Object::GRPCRoute(it) => route::check_grpc(it, &mut faults),
+        Object::TLSRoute(it) => route::check_connections(&it.spec.parent_refs, &it.spec.rules, &mut faults),
+        Object::TCPRoute(it) => route::check_connections(&it.spec.parent_refs, &it.spec.rules, &mut faults),
+        Object::ServiceProfile(it) => profile::check(&it.metadata, &it.spec, &mut faults),
+        Object::ExternalWorkload(workload) => traffic::check_workload(&workload.spec, &mut faults),
         _ => {}
     }
-    if faults.is_empty() { Ok(()) } else { Err(faults) }
+    if faults.0.is_empty() { Ok(()) } else { Err(faults.0) }
 }
 
-fn check_server(spec: &ServerSpec, fault: &mut dyn FnMut(&'static str, String)) {
-    if spec.pod_selector.is_none() {
-        fault("spec.podSelector", "is missing".to_owned());
+fn check_server(spec: &ServerSpec, faults: &mut Faults) {
+    match (&spec.pod_selector, &spec.external_workload_selector) {
+        (None, None) => faults.add("spec.podSelector", "is missing: one of podSelector and externalWorkloadSelector is needed".to_owned()),
+        (Some(_), Some(_)) => faults.add("spec.externalWorkloadSelector", "cannot stand beside podSelector".to_owned()),
+        _ => {}
     }
     if matches!(&spec.port, crate::meta::IntOrString::Int(port) if !(1..=65_535).contains(port)) {
-        fault("spec.port", format!("{} is not a port from 1 to 65535", spec.port));
+        faults.add("spec.port", format!("{} is not a port from 1 to 65535", spec.port));
     }
     if let Some(policy) = &spec.access_policy
         && !ACCESS_POLICIES.contains(&policy.as_str())
     {
-        fault("spec.accessPolicy", format!("{policy:?} is not one of {}", ACCESS_POLICIES.join(", ")));
+        faults.add("spec.accessPolicy", format!("{policy:?} is not one of {}", ACCESS_POLICIES.join(", ")));
     }
 }
 
-fn check_policy(spec: &AuthorizationPolicySpec, namespace: &str, fault: &mut dyn FnMut(&'static str, String)) {
-    let is = |kind: &str, wanted: &str| kind.eq_ignore_ascii_case(wanted);
+fn check_policy(spec: &AuthorizationPolicySpec, namespace: &str, faults: &mut Faults) {
     let target = &spec.target_ref;
-    if !["Server", "Namespace", "HTTPRoute", "GRPCRoute"].iter().any(|kind| is(&target.kind, kind)) {
-        fault("spec.targetRef", format!("{:?} is not one of Server, Namespace, HTTPRoute, GRPCRoute", target.kind));
+    if !TARGETS.iter().any(|(group, kind)| target.is(group, kind)) {
+        let what = "is not a Server, Namespace, HTTPRoute or GRPCRoute of its group";
+        faults.add("spec.targetRef", format!("kind {:?} of group {:?} {what}", target.kind, target.group));
     }
-    if is(&target.kind, "Namespace") && target.name != namespace {
-        fault("spec.targetRef", format!("a policy targets its own namespace {namespace:?} only, not {:?}", target.name));
+    if target.is("", "Namespace") && target.name != namespace {
+        faults.add("spec.targetRef", format!("a policy targets its own namespace {namespace:?} only, not {:?}", target.name));
     }
-    let count = |wanted: &str| spec.required_authentication_refs.iter().filter(|r| is(&r.kind, wanted)).count();
-    let (mesh, accounts, networks) = (count("MeshTLSAuthentication"), count("ServiceAccount"), count("NetworkAuthentication"));
-    if mesh + accounts > 1 {
-        fault("spec.requiredAuthenticationRefs", "at most one MeshTLSAuthentication or ServiceAccount may be required".to_owned());
+    let refs = &spec.required_authentication_refs;
+    let count = |group: &str, kind: &str| refs.iter().filter(|r| r.is(group, kind)).count();
+    let mesh = count(POLICY, "MeshTLSAuthentication") + count("", "ServiceAccount");
+    if mesh > 1 {
+        let what = "at most one MeshTLSAuthentication or ServiceAccount may be required";
+        faults.add("spec.requiredAuthenticationRefs", what.to_owned());
     }
-    if networks > 1 {
-        fault("spec.requiredAuthenticationRefs", "at most one NetworkAuthentication may be required".to_owned());
+    if count(POLICY, "NetworkAuthentication") > 1 {
+        faults.add("spec.requiredAuthenticationRefs", "at most one NetworkAuthentication may be required".to_owned());
     }
-    if mesh + accounts + networks < spec.required_authentication_refs.len() {
-        let wanted = "MeshTLSAuthentication, NetworkAuthentication, ServiceAccount";
-        fault("spec.requiredAuthenticationRefs", format!("a reference is not one of {wanted}"));
+    for (index, wrong) in refs.iter().enumerate().filter(|(_, r)| !AUTHENTICATIONS.iter().any(|(group, kind)| r.is(group, kind))) {
+        let what = "is not a MeshTLSAuthentication, NetworkAuthentication or ServiceAccount of its group";
+        let path = format!("spec.requiredAuthenticationRefs[{index}]");
+        faults.add(path, format!("kind {:?} of group {:?} {what}", wrong.kind, wrong.group));
     }
 }
 
-fn check_mesh_tls(spec: &MeshTLSAuthenticationSpec, fault: &mut dyn FnMut(&'static str, String)) {
+fn check_mesh_tls(spec: &MeshTLSAuthenticationSpec, faults: &mut Faults) {
     if spec.identities.is_empty() == spec.identity_refs.is_empty() {
-        fault("spec", "exactly one of identities and identityRefs is needed, and not empty".to_owned());
+        faults.add("spec", "exactly one of identities and identityRefs is needed, and not empty".to_owned());
     }
-    for identity in &spec.identities {
+    for (index, identity) in spec.identities.iter().enumerate() {
         let name = identity.strip_prefix("*.").unwrap_or(identity);
         if identity != "*" && name.parse::<meshkit_core::Identity>().is_err() {
-            fault("spec.identities", format!("{identity:?} is neither a DNS name, nor * or *.suffix, nor a spiffe:// URI"));
+            let path = format!("spec.identities[{index}]");
+            faults.add(path, format!("{identity:?} is neither a DNS name, nor * or *.suffix, nor a spiffe:// URI"));
         }
     }
-    for reference in &spec.identity_refs {
+    for (index, reference) in spec.identity_refs.iter().enumerate() {
+        let path = format!("spec.identityRefs[{index}]");
         match reference.kind.as_str() {
             "ServiceAccount" => {}
             "Namespace" if reference.namespace.is_none() => {}
-            "Namespace" => fault("spec.identityRefs", "a reference to a Namespace has no namespace".to_owned()),
-            other => fault("spec.identityRefs", format!("{other:?} is not one of ServiceAccount, Namespace")),
+            "Namespace" => faults.add(path, "a reference to a Namespace has no namespace".to_owned()),
+            other => faults.add(path, format!("{other:?} is not one of ServiceAccount, Namespace")),
         }
     }
 }
 
-fn check_authorization(spec: &ServerAuthorizationSpec, fault: &mut dyn FnMut(&'static str, String)) {
+fn check_authorization(spec: &ServerAuthorizationSpec, faults: &mut Faults) {
     if spec.server.name.is_some() == spec.server.selector.is_some() {
-        fault("spec.server", "exactly one of name and selector is needed".to_owned());
+        faults.add("spec.server", "exactly one of name and selector is needed".to_owned());
     }
     if let Some(tls) = &spec.client.mesh_tls {
         if spec.client.unauthenticated {
-            fault("spec.client", "unauthenticated clients cannot be asked for meshTLS".to_owned());
+            faults.add("spec.client", "unauthenticated clients cannot be asked for meshTLS".to_owned());
         }
         if tls.unauthenticated_tls && !(tls.identities.is_empty() && tls.service_accounts.is_empty()) {
-            fault("spec.client.meshTLS", "unauthenticatedTLS leaves no identities to ask for".to_owned());
+            faults.add("spec.client.meshTLS", "unauthenticatedTLS leaves no identities to ask for".to_owned());
         }
     }
-    check_networks(spec.client.networks.as_deref().unwrap_or_default(), "spec.client.networks", fault);
+    check_networks(spec.client.networks.as_deref().unwrap_or_default(), "spec.client.networks", faults);
 }
 
-fn check_networks(networks: &[Network], path: &'static str, fault: &mut dyn FnMut(&'static str, String)) {
-    let covers = |outer: &IpNet, inner: &IpNet| outer.contains(inner);
-    for Network { cidr, except } in networks {
-        for part in except {
-            if covers(part, cidr) {
-                fault(path, format!("the exception {part} leaves nothing of {cidr}"));
-            } else if !covers(cidr, part) {
-                fault(path, format!("the exception {part} is not a part of {cidr}"));
+fn check_networks(networks: &[Network], path: &str, faults: &mut Faults) {
+    for (index, Network { cidr, except }) in networks.iter().enumerate() {
+        for (nth, part) in except.iter().enumerate() {
+            let path = format!("{path}[{index}].except[{nth}]");
+            if part.contains(cidr) {
+                faults.add(path, format!("the exception {part} leaves nothing of {cidr}"));
+            } else if !cidr.contains(part) {
+                faults.add(path, format!("the exception {part} is not a part of {cidr}"));
             }
         }
+    }
+}
+
+impl Faults {
+    fn add(&mut self, path: impl Into<String>, what: String) {
+        self.0.push(FieldError { path: path.into(), what });
+    }
+}
+
+impl FieldError {
+    pub(crate) fn new(path: String, what: String) -> Self {
+        Self { path, what }
+    }
+
+    /// The field: `spec.rules[0].timeouts.request`, `metadata.annotations["retry.linkerd.io/limit"]`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What was seen, and what is wanted.
+    #[must_use]
+    pub fn what(&self) -> &str {
+        &self.what
     }
 }
 
@@ -135,60 +190,3 @@ impl fmt::Display for FieldError {
 }
 
 impl std::error::Error for FieldError {}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use crate::Manifest;
-
-    fn refused(kind: &str, spec: &str) -> Vec<String> {
-        let version = match kind {
-            "Server" => "v1beta3",
-            "ServerAuthorization" => "v1beta1",
-            _ => "v1alpha1",
-        };
-        let text = format!("apiVersion: policy.linkerd.io/{version}\nkind: {kind}\nmetadata: {{name: a, namespace: ns}}\nspec: {spec}\n");
-        match Manifest::parse(Path::new("a.yaml"), &text) {
-            Ok(_) => Vec::new(),
-            Err(faults) => faults.into_iter().map(|f| f.what).collect(),
-        }
-    }
-
-    #[test]
-    fn what_the_webhook_admits_is_admitted_and_what_it_refuses_is_refused_with_its_field() {
-        let table = [
-            ("Server", "{podSelector: {}, port: 80, proxyProtocol: gRPC}", ""),
-            ("Server", "{podSelector: {}, port: 0}", "spec.port"),
-            ("Server", "{port: 80}", "spec.podSelector"),
-            ("Server", "{podSelector: {}, port: 80, accessPolicy: allow}", "spec.accessPolicy"),
-            ("Server", "{podSelector: {}, port: 80, proxyProtocol: http}", "unknown variant `http`"),
-            ("AuthorizationPolicy", "{targetRef: {group: policy.linkerd.io, kind: Server, name: x}, requiredAuthenticationRefs: []}", ""),
-            ("AuthorizationPolicy", "{targetRef: {kind: Namespace, name: other}, requiredAuthenticationRefs: []}", "spec.targetRef"),
-            ("AuthorizationPolicy", "{targetRef: {kind: Pod, name: x}, requiredAuthenticationRefs: []}", "spec.targetRef"),
-            (
-                "AuthorizationPolicy",
-                "{targetRef: {kind: Server, name: x}, requiredAuthenticationRefs: [{kind: ServiceAccount, name: a}, {kind: MeshTLSAuthentication, name: b}]}",
-                "at most one",
-            ),
-            ("MeshTLSAuthentication", "{identities: ['*', '*.a.b', 'spiffe://td/x']}", ""),
-            ("MeshTLSAuthentication", "{identities: ['a b']}", "spec.identities"),
-            ("MeshTLSAuthentication", "{}", "exactly one"),
-            ("NetworkAuthentication", "{networks: [{cidr: 10.0.0.0/8, except: [10.1.0.0/16]}]}", ""),
-            ("NetworkAuthentication", "{networks: [{cidr: 10.0.0.1}]}", ""),
-            ("NetworkAuthentication", "{networks: []}", "spec.networks"),
-            ("NetworkAuthentication", "{networks: [{cidr: 10.0.0.0/8, except: [0.0.0.0/0]}]}", "leaves nothing"),
-            ("NetworkAuthentication", "{networks: [{cidr: 10.0.0.0/8, except: [11.0.0.0/16]}]}", "not a part"),
-            ("NetworkAuthentication", "{networks: [{cidr: ten}]}", "neither a network"),
-            ("ServerAuthorization", "{server: {name: x}, client: {unauthenticated: true, meshTLS: {identities: ['*']}}}", "spec.client"),
-            ("ServerAuthorization", "{server: {}, client: {unauthenticated: true}}", "spec.server"),
-        ];
-        for (kind, spec, wanted) in table {
-            let faults = refused(kind, spec);
-            match wanted {
-                "" => assert!(faults.is_empty(), "{kind} {spec}: {faults:?}"),
-                wanted => assert!(faults.iter().any(|f| f.contains(wanted)), "{kind} {spec}: {faults:?}"),
-            }
-        }
-    }
-}

@@ -71,11 +71,7 @@ fn slice(service: &Service, replicas: &[(Arc<Replica>, Readiness)]) -> EndpointS
         addresses: vec![replica.ip.into()],
         conditions: Conditions { ready: Some(*readiness == Readiness::Ready), ..Conditions::default() },
         hostname: Some(replica.name.name.clone()),
-        target_ref: Some(TargetRef {
-            kind: "Pod".to_owned(),
-            namespace: replica.name.namespace.clone(),
-            name: replica.name.name.clone(),
-        }),
+        target_ref: Some(TargetRef { kind: "Pod".to_owned(), namespace: replica.name.namespace.clone(), name: replica.name.name.clone() }),
         ..SliceEndpoint::default()
     };
     let port = |port: &meshkit_manifest::core::ServicePort| {
