@@ -89,3 +89,54 @@ impl Cluster {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str, port: u16) -> Object {
+        let mut service = Service::default();
+        (service.metadata.name, service.metadata.namespace) = (name.to_owned(), "ns".to_owned());
+        service.spec.ports.push(crate::core::ServicePort { port, ..Default::default() });
+        Object::Service(Arc::new(service))
+    }
+
+    fn pod(name: &str) -> Object {
+        let mut pod = Pod::default();
+        (pod.metadata.name, pod.metadata.namespace) = (name.to_owned(), "ns".to_owned());
+        Object::Pod(Arc::new(pod))
+    }
+
+    fn names(cluster: &Cluster) -> Vec<String> {
+        cluster.objects().map(|object| object.key().to_string()).collect()
+    }
+
+    #[test]
+    fn a_source_changes_only_what_it_may_tell_of() {
+        let (services, pods) = (|key: &Key| key.kind == Kind::Service, |key: &Key| key.kind == Kind::Pod);
+        let mut cluster = Cluster::default();
+        cluster.apply(Event::Reset(vec![service("a", 1), service("b", 1), pod("x")]), services);
+        cluster.apply(Event::Reset(vec![pod("p")]), pods);
+        assert_eq!(names(&cluster), ["Service ns/a", "Service ns/b", "Pod ns/p"]);
+        cluster.apply(Event::Applied(service("a", 2)), pods);
+        cluster.apply(Event::Deleted(service("a", 1).key()), pods);
+        assert_eq!(cluster.service("ns", "a").unwrap().spec.ports[0].port, 1);
+        cluster.apply(Event::Applied(service("a", 2)), services);
+        cluster.apply(Event::Reset(vec![]), pods);
+        assert_eq!(cluster.service("ns", "a").unwrap().spec.ports[0].port, 2);
+        assert_eq!((cluster.pods().count(), cluster.services().count()), (0, 2));
+    }
+
+    #[tokio::test]
+    async fn watchers_see_the_newest_state_until_the_source_ends() {
+        let (sender, events) = mpsc::channel(4);
+        let (into, watched) = watch::channel(Arc::default());
+        let following = tokio::spawn(Cluster::follow(events, Arc::new(into), |_| true));
+        sender.send(Event::Reset(vec![service("a", 1)])).await.unwrap();
+        sender.send(Event::Deleted(service("a", 1).key())).await.unwrap();
+        sender.send(Event::Applied(pod("p"))).await.unwrap();
+        drop(sender);
+        following.await.unwrap();
+        assert_eq!(names(&watched.borrow()), ["Pod ns/p"]);
+    }
+}

@@ -16,6 +16,9 @@ use crate::{
     parse::{Ignored, MAX_FILE_LEN},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// More objects in one folder are refused.
 pub const MAX_OBJECTS: usize = 10_000;
 /// How often the folder is looked at. Looking costs a listing and the files' times: far less than what notifications cost to get right for
@@ -29,8 +32,9 @@ const MAX_WAITS: u32 = 10;
 
 /// The files of a folder that hold manifests: `*.yaml`, `*.yml`, `*.json`, not hidden, not in folders below.
 ///
-/// Policies and routes that do not say when they were made are given a time: later for later files, by name, and for later places in a file. So the rules by
-/// which the oldest wins give the same answer each time. All these times are of the first hours of 1970: before any that a cluster could give.
+/// Policies and routes that do not say when they were made are given a time: later for later files, by name, and for later places in a file. So
+/// the rules by which the oldest wins give the same answer each time. All these times are of the first hours of 1970: before any that a cluster
+/// could give. Of other objects the age decides nothing.
 #[derive(Debug)]
 pub struct Folder {
     dir: PathBuf,
@@ -47,6 +51,14 @@ struct File {
     objects: Vec<Object>,
     lines: Vec<usize>,
     ignored: Vec<Ignored>,
+}
+
+/// Has the folder come to rest after a change?
+struct Rest {
+    /// How often a change was seen and let wait.
+    waits: u32,
+    /// What the last look saw.
+    seen: Listing,
 }
 
 /// What changes whenever a file does.
@@ -80,6 +92,7 @@ impl Folder {
             return Err(faults);
         }
         folder.listing = listing;
+        folder.distrust();
         date(&mut folder.files);
         Ok(folder)
     }
@@ -104,29 +117,20 @@ impl Folder {
         if events.send(Event::Reset(all)).await.is_err() {
             return;
         }
-        let mut waits = 0;
-        let mut seen = self.listing.clone();
+        let mut rest = Rest { waits: 0, seen: self.listing.clone() };
         loop {
             tokio::select! {
-                () = tokio::time::sleep(if waits == 0 { INTERVAL } else { REST }) => {}
+                () = tokio::time::sleep(if rest.waits == 0 { INTERVAL } else { REST }) => {}
                 () = events.closed() => return,
             }
             // Files are read beside the runtime. It fails only if the runtime ends.
             let looked = tokio::task::spawn_blocking(move || {
-                let found = list(&self.dir);
-                let is_new = found.as_ref().map_or(self.readable, |found| *found != self.listing || !self.readable);
-                let rests = found.as_ref().is_ok_and(|found| *found == seen) || waits >= MAX_WAITS;
-                let (mut events, mut faults) = (Vec::new(), Vec::new());
-                waits = if !is_new || (rests && waits > 0) { 0 } else { waits + 1 };
-                if is_new && waits == 0 {
-                    (events, faults) = self.take(found.as_ref().map_err(ToString::to_string));
-                }
-                seen = found.unwrap_or_default();
-                (self, seen, waits, events, faults)
+                let (changes, faults) = self.look(&mut rest);
+                (self, rest, changes, faults)
             });
             let Ok(looked) = looked.await else { return };
             let (changes, faults);
-            (self, seen, waits, changes, faults) = looked;
+            (self, rest, changes, faults) = looked;
             if !faults.is_empty() {
                 report(&faults);
             }
@@ -136,6 +140,33 @@ impl Folder {
                 }
             }
         }
+    }
+
+    /// Reads what changed, once it rests.
+    fn look(&mut self, rest: &mut Rest) -> (Vec<Event>, Vec<Fault>) {
+        let found = list(&self.dir);
+        let is_new = found.as_ref().map_or(self.readable, |found| *found != self.listing || !self.readable);
+        let rests = rest.waits > 0 && found.as_ref().is_ok_and(|found| *found == rest.seen);
+        let (mut events, mut faults) = (Vec::new(), Vec::new());
+        if !is_new {
+            rest.waits = 0;
+        } else if rests || rest.waits >= MAX_WAITS {
+            rest.waits = 0;
+            (events, faults) = self.take(found.as_ref().map_err(ToString::to_string));
+            if !rests {
+                self.distrust();
+            }
+        } else {
+            rest.waits += 1;
+        }
+        rest.seen = found.unwrap_or_default();
+        (events, faults)
+    }
+
+    /// Reads everything again at the next look. File systems count time in steps of milliseconds: a file that was read while it was being written
+    /// may look as it did then.
+    fn distrust(&mut self) {
+        self.listing.values_mut().for_each(|stamp| stamp.changed = None);
     }
 
     /// Reads what changed. A folder that cannot be read changes nothing.
@@ -305,140 +336,5 @@ fn date(files: &mut BTreeMap<PathBuf, File>) {
         if made.is_none_or(|made| made.starts_with(DAY)) && made != Some(&time) {
             object.metadata_mut().creation_timestamp = Some(time);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn service(name: &str, port: u16) -> String {
-        format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: {port}}}]}}\n")
-    }
-
-    fn write(dir: &Path, name: &str, text: &str) {
-        fs::write(dir.join(name), text).unwrap();
-    }
-
-    #[test]
-    fn a_broken_folder_is_refused_with_all_its_faults() {
-        let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), "a.yaml", &service("web", 80));
-        write(dir.path(), "b.yaml", &service("web", 81));
-        write(dir.path(), "c.yaml", "kind: Service\n");
-        write(dir.path(), ".hidden.yaml", "kind: [");
-        write(dir.path(), "notes.txt", "kind: [");
-        let faults: Vec<_> = Folder::open(dir.path()).unwrap_err().iter().map(ToString::to_string).collect();
-        assert_eq!(faults.len(), 2, "{faults:?}");
-        assert!(faults[0].contains("c.yaml:1"));
-        assert!(faults[1].contains("b.yaml") && faults[1].contains("a.yaml"));
-    }
-
-    #[test]
-    fn edits_become_events_and_bad_edits_change_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), "a.yaml", &service("web", 80));
-        write(dir.path(), "b.yaml", &service("api", 80));
-        let mut folder = Folder::open(dir.path()).unwrap();
-        let look = |folder: &mut Folder| {
-            let found = list(&folder.dir).unwrap();
-            folder.take(Ok(&found))
-        };
-
-        assert_eq!(look(&mut folder), (vec![], vec![]));
-        write(dir.path(), "a.yaml", &service("web", 81));
-        fs::remove_file(dir.path().join("b.yaml")).unwrap();
-        let (events, faults) = look(&mut folder);
-        assert!(faults.is_empty());
-        assert!(
-            matches!(&events[..], [Event::Deleted(key), Event::Applied(Object::Service(s))] if key.name == "api" && s.spec.ports[0].port == 81)
-        );
-
-        write(dir.path(), "a.yaml", "kind: [");
-        let (events, faults) = look(&mut folder);
-        assert!(events.is_empty() && faults.len() == 1, "{events:?} {faults:?}");
-        assert_eq!(look(&mut folder), (vec![], vec![]), "a fault is told once");
-        assert_eq!(folder.objects().count(), 1, "the object stays as it was");
-
-        write(dir.path(), "a.yaml", &service("web", 81));
-        assert_eq!(look(&mut folder), (vec![], vec![]), "back to what it was is no change");
-        write(dir.path(), "c.yaml", &service("web", 82));
-        let (events, faults) = look(&mut folder);
-        assert!(events.is_empty() && faults.len() == 1, "a clash changes nothing: {events:?} {faults:?}");
-    }
-
-    #[test]
-    fn objects_may_move_between_files_and_a_clash_holds_back_only_who_clashes() {
-        let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), "a.yaml", &service("web", 80));
-        write(dir.path(), "b.yaml", &service("api", 80));
-        let mut folder = Folder::open(dir.path()).unwrap();
-        let look = |folder: &mut Folder| {
-            let found = list(&folder.dir).unwrap();
-            let (events, faults) = folder.take(Ok(&found));
-            (events.len(), faults)
-        };
-        write(dir.path(), "a.yaml", &service("api", 80));
-        write(dir.path(), "b.yaml", &service("web", 80));
-        assert_eq!(look(&mut folder), (0, vec![]), "where an object stands makes no difference");
-
-        write(dir.path(), "c.yaml", &format!("{}---\n{}", service("new", 1), service("web", 1)));
-        write(dir.path(), "d.yaml", &service("fine", 1));
-        let (events, faults) = look(&mut folder);
-        let told: Vec<_> =
-            faults.iter().map(|f| (f.path.file_name().unwrap().to_str().unwrap(), f.line, f.what.contains("b.yaml:1"))).collect();
-        assert_eq!((events, told), (1, vec![("c.yaml", 6, true)]));
-        fs::remove_file(dir.path().join("b.yaml")).unwrap();
-        let (events, faults) = look(&mut folder);
-        assert_eq!((events, faults), (2, vec![]), "what clashed is taken when it can be");
-    }
-
-    #[test]
-    fn files_that_are_too_long_or_no_text_are_told() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("a.yaml"), vec![b'#'; MAX_FILE_LEN + 1]).unwrap();
-        fs::write(dir.path().join("b.yaml"), b"a: b\n\xff\n").unwrap();
-        fs::write(dir.path().join("c.json"), vec![b'\n'; MAX_FILE_LEN]).unwrap();
-        let faults: Vec<_> = Folder::open(dir.path()).unwrap_err().iter().map(|f| (f.line, f.what.clone())).collect();
-        assert_eq!(faults.len(), 2);
-        assert!(faults[0].1.contains("MAX_FILE_LEN"), "{faults:?}");
-        assert_eq!(faults[1], (2, "byte 0xff is not UTF-8".to_owned()));
-    }
-
-    #[test]
-    fn too_many_objects_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        for file in 0..11 {
-            let text: Vec<_> = (0..1000).map(|n| format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: n{file}-{n}}}\n")).collect();
-            write(dir.path(), &format!("{file}.yaml"), &text.join("---\n"));
-        }
-        let faults = Folder::open(dir.path()).unwrap_err();
-        assert!(faults.len() == 1 && faults[0].what.contains("MAX_OBJECTS"), "{faults:?}");
-    }
-
-    #[test]
-    fn the_age_of_policies_is_their_order() {
-        let server = |name: &str, more: &str| {
-            format!(
-                "apiVersion: policy.linkerd.io/v1beta3\nkind: Server\nmetadata: {{name: {name}{more}}}\nspec: {{podSelector: {{}}, port: 1}}\n"
-            )
-        };
-        let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), "b.yaml", &[server("x", ""), service("pod", 1), server("a", "")].join("---\n"));
-        write(dir.path(), "a.yaml", &server("n", ", creationTimestamp: '2020-01-01T00:00:00Z'"));
-        write(dir.path(), "c.yaml", &server("z", ""));
-        let mut folder = Folder::open(dir.path()).unwrap();
-        let names = |folder: &Folder| {
-            let mut ages: Vec<_> = folder.objects().map(|o| (o.metadata().creation_timestamp.clone(), o.metadata().name.clone())).collect();
-            ages.sort();
-            assert_eq!(ages.remove(0), (None, "pod".to_owned()), "its age decides nothing");
-            ages.into_iter().map(|(_, name)| name).collect::<Vec<_>>()
-        };
-        assert_eq!(names(&folder), ["x", "a", "z", "n"]);
-        write(dir.path(), "aa.yaml", &server("first", ""));
-        let found = list(dir.path()).unwrap();
-        let (events, faults) = folder.take(Ok(&found));
-        assert_eq!((events.len(), faults), (4, vec![]), "the new one, and those that are younger now");
-        assert_eq!(names(&folder), ["first", "x", "a", "z", "n"]);
     }
 }

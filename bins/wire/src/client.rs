@@ -6,6 +6,7 @@ use futures_util::{Stream, StreamExt as _};
 use linkerd2_proxy_api::{
     destination::{GetDestination, destination_client::DestinationClient},
     inbound::{PortSpec, inbound_server_policies_client::InboundServerPoliciesClient},
+    outbound::{TrafficSpec, outbound_policies_client::OutboundPoliciesClient},
 };
 use meshkit_core::{Update, grpc::Code};
 use meshkit_policy::inbound;
@@ -15,7 +16,7 @@ use tracing::warn;
 use crate::{
     Invalid, Refused, destination,
     profile::Profile,
-    watch::{Item, Limits, Resume, is_malformed, watch},
+    watch::{Item, Limits, Resume, is_absent, is_malformed, watch},
 };
 
 /// How watches come back, without what is particular to each.
@@ -95,6 +96,24 @@ pub fn inbound_policy(
         }
     };
     watch(open, watches.resume(is_malformed)).map(|item| item.map(|item| crate::inbound::policy(item.value)))
+}
+
+/// The policy of a destination. Ends with a refusal: there is none, or the server knows of no policies.
+pub fn outbound_policy(
+    channel: Channel,
+    watches: &Watches,
+    workload: Arc<str>,
+    target: &crate::outbound::Target,
+) -> impl Stream<Item = Result<Result<crate::outbound::Policy, Invalid>, Refused>> + Send + use<> {
+    let request = TrafficSpec { source_workload: workload.to_string(), target: Some(crate::outbound::target_to(target)) };
+    let open = move || {
+        let (mut client, request) = (OutboundPoliciesClient::new(channel.clone()), request.clone());
+        async move {
+            let stream = client.watch(request).await.map_err(|s| Refused::of(&s))?.into_inner();
+            Ok(Box::pin(stream.map(|item| item.map_err(|s| Refused::of(&s)))))
+        }
+    };
+    watch(open, watches.resume(is_absent)).map(|item| item.map(|item| crate::outbound::policy(item.value)))
 }
 
 fn understood<T, U>(target: &str, item: Result<Item<T>, Refused>, convert: impl FnOnce(T) -> Result<U, Invalid>) -> Option<Item<U>> {

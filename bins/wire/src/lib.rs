@@ -7,6 +7,7 @@ pub mod inbound;
 mod invalid;
 mod meta;
 mod net;
+pub mod outbound;
 pub mod profile;
 mod refused;
 mod route;

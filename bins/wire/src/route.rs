@@ -150,6 +150,16 @@ pub(crate) fn request_headers_to(modifier: &HeaderModifier) -> http_route::Reque
     }
 }
 
+pub(crate) fn response_headers(modifier: http_route::ResponseHeaderModifier) -> Result<HeaderModifier, Invalid> {
+    let http_route::ResponseHeaderModifier { add, set, remove } = modifier;
+    request_headers(http_route::RequestHeaderModifier { add, set, remove })
+}
+
+pub(crate) fn response_headers_to(modifier: &HeaderModifier) -> http_route::ResponseHeaderModifier {
+    let http_route::RequestHeaderModifier { add, set, remove } = request_headers_to(modifier);
+    http_route::ResponseHeaderModifier { add, set, remove }
+}
+
 pub(crate) fn redirect(redirect: http_route::RequestRedirect) -> Result<Redirect, Invalid> {
     let scheme = redirect.scheme.map(|s| Scheme::try_from(s).map_err(|e| Invalid::new("redirect.scheme", e))).transpose()?;
     let port = u16::try_from(redirect.port).map_err(|_| Invalid::new("redirect.port", format_args!("{} is not a port", redirect.port)))?;
