@@ -150,11 +150,8 @@ pub enum Accrual {
 impl<F> Distribution<F> {
     /// Every backend, with its weight.
     pub fn backends(&self) -> impl Iterator<Item = (&RouteBackend<F>, u32)> {
-        let (first, random): (&[RouteBackend<F>], &[(RouteBackend<F>, u32)]) = match self {
-            Self::Empty => (&[], &[]),
-            Self::First(backends) => (backends, &[]),
-            Self::Random(backends) => (&[], backends),
-        };
+        let first = if let Self::First(backends) = self { &**backends } else { &[] };
+        let random = if let Self::Random(backends) = self { &**backends } else { &[] };
         first.iter().map(|b| (b, 1)).chain(random.iter().map(|(b, weight)| (b, *weight)))
     }
 }
