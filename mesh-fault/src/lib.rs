@@ -1,7 +1,25 @@
 #![doc = include_str!("../README.md")]
 
-mod fault;
-mod layer;
+pub mod body;
+pub mod text;
 
-pub use fault::{Abort, Fault};
-pub use layer::{Counts, FaultLayer, Faulty, ResponseFuture};
+mod delay;
+mod fault;
+mod future;
+mod layer;
+mod observe;
+mod peers;
+mod service;
+
+#[cfg(test)]
+mod tests;
+
+pub use body::Throttled;
+pub use delay::Delay;
+pub use fault::{Abort, Fault, Faults, Kind, Rate};
+pub use future::ResponseFuture;
+pub use layer::{FaultLayer, Source};
+pub use observe::{Counts, Observe};
+pub use peers::{InvalidPeer, Peer, Peers};
+pub use service::Faulty;
+pub use text::InvalidFault;

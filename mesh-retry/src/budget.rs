@@ -10,6 +10,9 @@ use tokio::time::Instant;
 
 /// Slots that the window is divided into: what leaves it, leaves by slots.
 const SLOTS: usize = 10;
+/// Retries stay one slot longer than requests do: the newest slot is not full yet, and without it a retry at the end of its slot would be
+/// forgotten before the window has passed.
+const RETRY_SLOTS: usize = SLOTS + 1;
 
 /// What a budget allows.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,8 +74,8 @@ impl Default for Params {
 
 /// Counts requests and retries. Clones share the count.
 ///
-/// Exact: at no time have more retries been withdrawn within the window than `ratio` times the requests deposited in it plus `min_per_second`
-/// times its length.
+/// Exact: whenever a retry is granted, no more retries have been granted within the window, this one included, than `ratio` times the requests
+/// deposited in it plus `min_per_second` times its length. Where it rounds, by a tenth of the window, it grants less.
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Inner>);
 
@@ -88,7 +91,7 @@ struct State {
     /// Number of the newest slot, counted from the start.
     slot: u64,
     requests: [u32; SLOTS],
-    retries: [u32; SLOTS],
+    retries: [u32; RETRY_SLOTS],
 }
 
 impl Budget {
@@ -100,40 +103,52 @@ impl Budget {
 
     /// Counts a request.
     pub fn deposit(&self, now: Instant) {
-        self.with(now, |state, at| state.requests[at] = state.requests[at].saturating_add(1));
+        self.with(now, |state| {
+            let newest = &mut state.requests[position(state.slot, SLOTS)];
+            *newest = newest.saturating_add(1);
+        });
     }
 
     /// Takes a retry, if there is one left.
     #[must_use]
     pub fn withdraw(&self, now: Instant) -> bool {
         let params = &self.0.params;
-        self.with(now, |state, at| {
-            let sum = |slots: &[u32; SLOTS]| slots.iter().map(|n| f64::from(*n)).sum::<f64>();
+        self.with(now, |state| {
+            let sum = |slots: &[u32]| slots.iter().map(|n| f64::from(*n)).sum::<f64>();
             let allowed = sum(&state.requests) * params.ratio + f64::from(params.min_per_second) * params.ttl.as_secs_f64();
             let left = sum(&state.retries) + 1.0 <= allowed;
             if left {
-                state.retries[at] += 1;
+                state.retries[position(state.slot, RETRY_SLOTS)] += 1;
             }
             left
         })
     }
 
-    fn with<T>(&self, now: Instant, then: impl FnOnce(&mut State, usize) -> T) -> T {
+    fn with<T>(&self, now: Instant, then: impl FnOnce(&mut State) -> T) -> T {
         let slot_len = self.0.params.ttl / u32::try_from(SLOTS).expect("a small number");
         let elapsed = now.saturating_duration_since(self.0.start);
         let slot = u64::try_from(elapsed.as_nanos() / slot_len.as_nanos().max(1)).unwrap_or(u64::MAX);
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have read a later clock: then its slot counts.
         let slot = slot.max(state.slot);
-        let passed = (slot - state.slot).min(SLOTS as u64);
-        for n in 1..=passed {
-            let at = usize::try_from((slot - passed + n) % SLOTS as u64).expect("less than the number of slots");
-            (state.requests[at], state.retries[at]) = (0, 0);
+        let passed = (slot - state.slot).min(RETRY_SLOTS as u64);
+        for n in slot - passed + 1..=slot {
+            state.requests[position(n, SLOTS)] = 0;
+            state.retries[position(n, RETRY_SLOTS)] = 0;
         }
         state.slot = slot;
-        let at = usize::try_from(slot % SLOTS as u64).expect("less than the number of slots");
-        then(&mut state, at)
+        then(&mut state)
     }
+
+    /// What it allows.
+    #[must_use]
+    pub fn params(&self) -> &Params {
+        &self.0.params
+    }
+}
+
+fn position(slot: u64, slots: usize) -> usize {
+    usize::try_from(slot % slots as u64).expect("less than the number of slots")
 }
 
 impl fmt::Display for InvalidBudget {
@@ -177,6 +192,17 @@ mod tests {
         assert!(budget.withdraw(later));
     }
 
+    #[test]
+    fn a_retry_is_remembered_for_the_whole_window() {
+        let start = Instant::now();
+        let budget = Budget::new(params(0.0, 1), start);
+        let at = |millis| start + Duration::from_millis(millis);
+        assert_eq!((0..20).filter(|_| budget.withdraw(at(999))).count(), 10);
+        assert!(!budget.withdraw(at(10_000)), "these ten were nine seconds ago");
+        assert!(!budget.withdraw(at(10_998)));
+        assert!(budget.withdraw(at(11_000)));
+    }
+
     proptest! {
         #[test]
         fn no_window_sees_more_retries_than_its_requests_allow(ratio in 0.0f64..2.0, min in 0u32..5, steps in proptest::collection::vec((0u64..2_000, any::<bool>()), 1..300)) {
@@ -191,9 +217,8 @@ mod tests {
                 } else if budget.withdraw(now) {
                     retries.push(now);
                     let within = |times: &[Instant], window| times.iter().filter(|t| now - **t < window).count() as f64;
-                    // A slot leaves as a whole: what is certainly in the window is nine tenths of it.
-                    let (least, most) = (Duration::from_secs(9), Duration::from_secs(10));
-                    prop_assert!(within(&retries, least) <= within(&requests, most) * ratio + f64::from(min) * 10.0 + 1e-9);
+                    let window = Duration::from_secs(10);
+                    prop_assert!(within(&retries, window) <= within(&requests, window) * ratio + f64::from(min) * 10.0 + 1e-9);
                 }
             }
         }

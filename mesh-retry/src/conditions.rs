@@ -83,6 +83,11 @@ impl CodeSet {
         self.0 & 1 << code.get() != 0
     }
 
+    /// The codes, by number.
+    pub fn codes(self) -> impl Iterator<Item = Code> {
+        (0..=16).filter_map(Code::new).filter(move |code| self.contains(*code))
+    }
+
     /// Is there none?
     #[must_use]
     pub const fn is_empty(self) -> bool {
@@ -107,6 +112,12 @@ impl Conditions {
     pub fn is_empty(&self) -> bool {
         self.statuses.0.is_empty() && self.codes.is_empty()
     }
+
+    /// Is a response with this status, and this `grpc-status` if it has one, worth another try?
+    #[must_use]
+    pub fn contains(&self, status: StatusCode, code: Option<Code>) -> bool {
+        self.statuses.contains(status) || code.is_some_and(|code| self.codes.contains(code))
+    }
 }
 
 impl FromStr for StatusRanges {
@@ -126,6 +137,31 @@ impl FromStr for CodeSet {
     }
 }
 
+impl fmt::Display for StatusRanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, range) in self.0.iter().enumerate() {
+            let comma = if n == 0 { "" } else { "," };
+            match (*range.start(), *range.end()) {
+                (500, 599) => write!(f, "{comma}5xx")?,
+                (502, 504) => write!(f, "{comma}gateway-error")?,
+                (low, high) if low == high => write!(f, "{comma}{low}")?,
+                (low, high) => write!(f, "{comma}{low}-{high}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for CodeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, code) in self.codes().enumerate() {
+            let comma = if n == 0 { "" } else { "," };
+            write!(f, "{comma}{}", code.name().to_ascii_lowercase().replace('_', "-"))?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for InvalidCondition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} is not a retry condition", self.0)
@@ -136,6 +172,8 @@ impl std::error::Error for InvalidCondition {}
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -151,5 +189,23 @@ mod tests {
         assert!(codes.contains(Code::UNAVAILABLE) && codes.contains(Code::INTERNAL) && !codes.contains(Code::UNKNOWN));
         assert!("unknown".parse::<CodeSet>().is_err(), "not every code may be retried");
         assert_eq!(CodeSet::parse_lenient("Unavailable,unknown"), CodeSet::new([Code::UNAVAILABLE]));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(bounds in proptest::collection::vec((100u16..600, 100u16..600), 1..5), codes in 1u32..32) {
+            let ranges = StatusRanges::new(bounds.into_iter().map(|(a, b)| a.min(b)..=a.max(b)).collect());
+            prop_assert_eq!(ranges.to_string().parse::<StatusRanges>(), Ok(ranges.clone()));
+            prop_assert_eq!(StatusRanges::parse_lenient(&ranges.to_string()), ranges);
+            let known = [Code::CANCELLED, Code::DEADLINE_EXCEEDED, Code::INTERNAL, Code::RESOURCE_EXHAUSTED, Code::UNAVAILABLE];
+            let set = CodeSet::new((0..5).filter(|n| codes & 1 << n != 0).map(|n| known[n]));
+            prop_assert_eq!(set.to_string().parse::<CodeSet>(), Ok(set));
+        }
+
+        #[test]
+        fn no_list_makes_a_reader_panic(list in ".{0,40}") {
+            let (_, _) = (list.parse::<StatusRanges>(), list.parse::<CodeSet>());
+            let (_, _) = (StatusRanges::parse_lenient(&list), CodeSet::parse_lenient(&list));
+        }
     }
 }

@@ -1,11 +1,12 @@
-//! The policy controller: what a workload's ports allow.
+//! The policy controller: what a workload's ports allow, and where its traffic goes.
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`inbound`] | the answers, as functions of the cluster's objects |
+//! | [`inbound`], [`outbound`] | the answers, as functions of the cluster's objects |
 //! | [`service`] | the policy APIs over these |
 
 pub mod inbound;
+pub mod outbound;
 pub mod service;
 
 pub use inbound::Mesh;

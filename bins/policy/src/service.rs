@@ -5,10 +5,13 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, stream};
 use meshkit_manifest::Cluster;
 use meshkit_policy::inbound::Policy;
-use meshkit_wire::{Refused, destination::Answers, inbound::Policies};
+use meshkit_wire::{Refused, destination::Answers, inbound::Policies, outbound as wire};
 use tokio::sync::watch;
 
-use crate::inbound::{self, Mesh, Workload};
+use crate::{
+    inbound::{self, Mesh, Workload},
+    outbound,
+};
 
 /// Answers from the newest state of the cluster. A slow client gets the newest state, and never a queue of old ones.
 #[derive(Clone, Debug)]
@@ -25,28 +28,46 @@ impl Service {
     }
 }
 
-impl Policies for Service {
-    fn policy(&self, workload: &str, port: u16) -> Result<Answers<Arc<Policy>>, Refused> {
-        let workload = Workload::parse(workload)?;
-        inbound::policy(&self.cluster.borrow(), &self.mesh, &workload, port)?;
-        let mesh = Arc::clone(&self.mesh);
+impl Service {
+    /// Answers as the cluster changes, each different from the one before.
+    fn follow<T, F>(&self, answer: F) -> Result<Answers<Arc<T>>, Refused>
+    where
+        T: PartialEq + Send + Sync + 'static,
+        F: Fn(&Cluster, &Mesh) -> Result<T, Refused> + Send + Sync + 'static,
+    {
+        answer(&self.cluster.borrow(), &self.mesh)?;
+        let (mesh, answer) = (Arc::clone(&self.mesh), Arc::new(answer));
         let mut cluster = self.cluster.clone();
         cluster.mark_changed();
-        let policies = stream::unfold((cluster, None::<Arc<Policy>>), move |(mut cluster, known)| {
-            let (mesh, workload) = (Arc::clone(&mesh), workload.clone());
+        let answers = stream::unfold((cluster, None::<Arc<T>>), move |(mut cluster, known)| {
+            let (mesh, answer) = (Arc::clone(&mesh), Arc::clone(&answer));
             async move {
                 loop {
                     cluster.changed().await.ok()?;
                     let now = Arc::clone(&cluster.borrow_and_update());
-                    // A workload that is gone keeps its policy to its end.
-                    let Ok(policy) = inbound::policy(&now, &mesh, &workload, port) else { continue };
-                    if known.as_deref() != Some(&policy) {
-                        let policy = Arc::new(policy);
-                        return Some((Arc::clone(&policy), (cluster, Some(policy))));
+                    // What is gone keeps its last answer to its end.
+                    let Ok(next) = answer(&now, &mesh) else { continue };
+                    if known.as_deref() != Some(&next) {
+                        let next = Arc::new(next);
+                        return Some((Arc::clone(&next), (cluster, Some(next))));
                     }
                 }
             }
         });
-        Ok(policies.boxed())
+        Ok(answers.boxed())
+    }
+}
+
+impl Policies for Service {
+    fn policy(&self, workload: &str, port: u16) -> Result<Answers<Arc<Policy>>, Refused> {
+        let workload = Workload::parse(workload)?;
+        self.follow(move |cluster, mesh| inbound::policy(cluster, mesh, &workload, port))
+    }
+}
+
+impl wire::Policies for Service {
+    fn policy(&self, workload: &str, target: &wire::Target) -> Result<Answers<Arc<wire::Policy>>, Refused> {
+        let (workload, target) = (Workload::parse(workload)?, target.clone());
+        self.follow(move |cluster, mesh| outbound::policy(cluster, mesh, &workload, &target))
     }
 }

@@ -257,7 +257,7 @@ impl Service<Request<Body>> for EndpointService {
                 Err(error) if error.cause().is_transport() => {
                     let mut response = client.answer(&error);
                     if NotSent::is_in(&error) {
-                        response.extensions_mut().insert(Unsent);
+                        response.extensions_mut().insert(meshkit_retry::NotSent);
                     }
                     response
                 }
@@ -271,9 +271,28 @@ impl Service<Request<Body>> for EndpointService {
     }
 }
 
-/// Marks a response that stands for a request of which nothing was sent: it may go elsewhere, whatever its method.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsent;
+/// Takes requests with whatever body a layer made.
+#[derive(Clone, Debug)]
+pub struct AnyBody<S>(pub S);
+
+impl<S, B> Service<Request<B>> for AnyBody<S>
+where
+    S: Service<Request<Body>>,
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<meshkit_http::BoxError>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> S::Future {
+        self.0.call(request.map(Body::wrap))
+    }
+}
 
 /// A gateway knows the request by another name.
 fn override_authority(request: &mut Request<Body>, authority: &str) {

@@ -12,6 +12,7 @@
 
 pub mod config;
 pub mod control;
+mod edge;
 pub mod endpoint;
 pub mod inbound;
 pub mod metrics;

@@ -213,7 +213,9 @@ impl Proxy {
         let destination = &config.control.destination;
         let discovery = Discovery {
             channel: open(destination)?,
+            policies: open(policy)?,
             watches: watches(destination),
+            workload: config.control.workload.as_str().into(),
             context: config.control.context.as_str().into(),
             control: handle.clone(),
         };

@@ -1,13 +1,16 @@
 //! The control plane as one process: identity, destination and policy over a folder, each behind mutual TLS.
 
 use std::{
+    convert::Infallible,
     io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
+use futures_util::future::Either;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -18,7 +21,7 @@ use meshkit_identity::{Issuer, Lifetimes, Tokens, authority::Authority};
 use meshkit_manifest::{Cluster, Event, Fault, Folder, Key, Kind};
 use meshkit_policy::DefaultPolicy;
 use meshkit_tls::{Credentials, KeyPair, Store, Tag, TrustAnchors, rustls::pki_types::CertificateDer};
-use meshkit_wire::{destination, identity, inbound};
+use meshkit_wire::{destination, identity, inbound, outbound};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -74,6 +77,7 @@ pub async fn serve(settings: &Settings) -> io::Result<()> {
     let destinations = Arc::new(meshkit_destination::Service::new(cluster.subscribe(), mesh));
     let mesh = meshkit_policy_controller::Mesh {
         namespace: names::NAMESPACE.to_owned(),
+        domain: names::DOMAIN.to_owned(),
         trust_domain: names::DOMAIN.to_owned(),
         networks: vec![settings.network.into()],
         probe_networks: vec![settings.network.into()],
@@ -96,7 +100,11 @@ pub async fn serve(settings: &Settings) -> io::Result<()> {
     tokio::join!(
         accept(identity_port, identity_tls, identity::server(certify)),
         accept(destination_port, Arc::clone(&destination_tls), destination::server(destinations)),
-        accept(policy_port, destination_tls, inbound::server(policies)),
+        accept(
+            policy_port,
+            destination_tls,
+            Policies { inbound: inbound::server(Arc::clone(&policies)), outbound: outbound::server(policies) }
+        ),
     );
     Ok(())
 }
@@ -151,6 +159,38 @@ fn credentials(
         }
     });
     Ok(store)
+}
+
+/// The two policy APIs on one port, told apart by the path of a call.
+#[derive(Clone)]
+struct Policies<I, O> {
+    inbound: I,
+    outbound: O,
+}
+
+type GrpcResponse = http::Response<tonic::body::Body>;
+
+impl<I, O> tower::Service<http::Request<hyper::body::Incoming>> for Policies<I, O>
+where
+    I: tower::Service<http::Request<hyper::body::Incoming>, Response = GrpcResponse, Error = Infallible>,
+    O: tower::Service<http::Request<hyper::body::Incoming>, Response = GrpcResponse, Error = Infallible>,
+{
+    type Response = GrpcResponse;
+    type Error = Infallible;
+    type Future = Either<I::Future, O::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // Both are asked every time: which one is called is not known yet.
+        let (inbound, outbound) = (self.inbound.poll_ready(cx), self.outbound.poll_ready(cx));
+        if inbound.is_ready() && outbound.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn call(&mut self, request: http::Request<hyper::body::Incoming>) -> Self::Future {
+        match request.uri().path().starts_with("/io.linkerd.proxy.outbound.") {
+            true => Either::Right(self.outbound.call(request)),
+            false => Either::Left(self.inbound.call(request)),
+        }
+    }
 }
 
 /// Serves one controller: every connection is mutual TLS, and HTTP/2 within.

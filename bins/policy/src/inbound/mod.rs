@@ -30,6 +30,8 @@ const DETECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Mesh {
     /// Namespace of the control plane.
     pub namespace: String,
+    /// DNS domain of the cluster.
+    pub domain: String,
     /// The last part of every identity.
     pub trust_domain: String,
     /// Networks of the cluster.
@@ -264,7 +266,7 @@ impl Mesh {
 }
 
 /// Is the port in a list of ports and ranges?
-fn contains(list: &str, port: u16) -> bool {
+pub(crate) fn contains(list: &str, port: u16) -> bool {
     list.split(',').map(str::trim).any(|item| match item.split_once('-') {
         Some((low, high)) => matches!((low.parse::<u16>(), high.parse::<u16>()), (Ok(low), Ok(high)) if (low..=high).contains(&port)),
         None => item.parse() == Ok(port),

@@ -38,6 +38,7 @@ spec: {identityRefs: [{kind: ServiceAccount, name: web}]}
 fn mesh() -> Mesh {
     Mesh {
         namespace: "linkerd".to_owned(),
+        domain: "cluster.local".to_owned(),
         trust_domain: "cluster.local".to_owned(),
         networks: vec!["10.0.0.0/8".parse().unwrap()],
         probe_networks: vec!["0.0.0.0/0".parse().unwrap()],

@@ -1,11 +1,12 @@
 //! What is known of a destination: its profile, and its endpoints.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use futures_util::StreamExt as _;
 use meshkit_balance::updates;
 use meshkit_wire::{
     client::{self, Watches},
+    outbound::{Policy, Target},
     profile::Profile,
 };
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
@@ -14,13 +15,17 @@ use tonic::transport::Channel;
 /// Updates that may wait for a worker: a burst of them, not a backlog.
 const BACKLOG: usize = 16;
 
-/// Asks the destination API.
+/// Asks the destination API, and the outbound policy API.
 #[derive(Clone, Debug)]
 pub struct Discovery {
     /// To the destination API.
     pub channel: Channel,
+    /// To the policy API.
+    pub policies: Channel,
     /// How watches come back.
     pub watches: Watches,
+    /// Whose policies are asked for.
+    pub workload: Arc<str>,
     /// Who asks.
     pub context: Arc<str>,
     /// Runs the watches: the control thread.
@@ -37,7 +42,36 @@ pub struct Watching<T> {
 /// What is known of a destination's profile: `None` until the first answer, then the profile or its absence.
 pub type ProfileState = Option<Option<Arc<Profile>>>;
 
+/// What is known of a destination's policy: `None` until the first answer, then the policy or its absence.
+pub type PolicyState = Option<Option<Arc<Policy>>>;
+
 impl Discovery {
+    /// The policy of an address. Where there is none, or it cannot be understood, the newest one that could is kept.
+    #[must_use]
+    pub fn policy(&self, addr: SocketAddr) -> Watching<watch::Receiver<PolicyState>> {
+        let (sender, values) = watch::channel(None);
+        let policies = client::outbound_policy(self.policies.clone(), &self.watches, Arc::clone(&self.workload), &Target::Addr(addr));
+        let task = self.control.spawn(async move {
+            let mut policies = std::pin::pin!(policies);
+            while let Some(policy) = policies.next().await {
+                match policy {
+                    Ok(Ok(policy)) => drop(sender.send_replace(Some(Some(Arc::new(policy))))),
+                    Ok(Err(invalid)) => {
+                        tracing::warn!(%addr, error = %invalid, "an outbound policy cannot be understood and is passed over");
+                        sender.send_if_modified(|known| known.is_none() && known.replace(None).is_none());
+                    }
+                    Err(refused) => {
+                        tracing::debug!(%addr, error = %refused, "no outbound policy");
+                        sender.send_replace(Some(None));
+                    }
+                }
+            }
+            // The last answer stays.
+            sender.closed().await;
+        });
+        Watching { values, task }
+    }
+
     /// The profile of a name or address. Where the API has none, or cannot be asked, there is none.
     #[must_use]
     pub fn profile(&self, target: String) -> Watching<watch::Receiver<ProfileState>> {

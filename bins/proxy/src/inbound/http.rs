@@ -11,15 +11,14 @@ use ::http::{HeaderValue, Request, Response, StatusCode, uri::Authority};
 use meshkit_core::{Cause, Dice, Error, error::Connection as Fate};
 use meshkit_http::{
     Body,
-    edge::{Client as Caller, Location, Told},
+    edge::{Client as Caller, Told},
     hop, normalize,
     orig_proto::{self, Upgraded},
     server::Close,
     upgrade,
 };
 use meshkit_policy::{
-    Meta, grpc,
-    http::{self, Location as Redirection},
+    Meta, grpc, http,
     inbound::{FoundRoute, Policy},
 };
 use tokio::time::Instant;
@@ -147,7 +146,7 @@ impl Served {
                 FoundRoute::Http(found) => http::apply(&found.rule.policy.filters, &mut parts, found.matched, &self.dice),
                 FoundRoute::Grpc(found) => grpc::apply(&found.rule.policy.filters, &mut parts, &self.dice),
             }
-            .map_err(located)?;
+            .map_err(crate::edge::located)?;
             if let Some(limits) = policy.rate_limit() {
                 let limiter = self.connection.app.limiter(limits);
                 limiter.check(self.connection.client.tls.client_id(), Instant::now()).map_err(|limited| {
@@ -208,14 +207,5 @@ impl Served {
             .map(|r| [("route_group", r.group().to_owned()), ("route_kind", r.kind().to_owned()), ("route_name", r.name().to_owned())]);
         let known = target(*addr).into_iter().chain(server_labels(policy, *addr)).chain(route.into_iter().flatten());
         family.handle(&Labels::new(known.chain(tls_server(&client.tls)))).incr();
-    }
-}
-
-/// A redirect's location in the form that the edge knows.
-fn located(error: Error) -> Error {
-    let location = std::error::Error::source(&error).and_then(|e| e.downcast_ref::<Redirection>()).cloned();
-    match location {
-        Some(Redirection(location)) => Error::new(error.cause().clone()).message(error.to_string()).caused_by(Location(location)),
-        None => error,
     }
 }

@@ -100,7 +100,7 @@ impl Served {
 
     async fn dispatch(&self, mut request: Request<Body>) -> Result<Response<Body>, Error> {
         normalize::set_authority(&mut request, self.authority.as_ref())?;
-        self.destination.send(request).await
+        self.destination.send(request).await.map_err(crate::edge::located)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod destination;
 mod http;
+mod routes;
 
 use std::{
     collections::HashMap,
@@ -107,6 +108,9 @@ impl Outbound {
         labels.extend([("tls", "no_identity".to_owned()), ("no_tls_reason", "loopback".to_owned())]);
         let mut io: crate::metrics::Counted<TcpStream> = self.0.metrics.tcp.handle(labels).count(io);
 
+        if let Some(refusal) = destination.refusal() {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal.to_string()));
+        }
         if destination.is_opaque() {
             return self.forward(io, &destination).await;
         }

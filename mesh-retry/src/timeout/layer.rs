@@ -1,0 +1,77 @@
+use std::{
+    error::Error as StdError,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use http_body::Body;
+use meshkit_core::Error;
+use tokio::time::Instant;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{Limits, RequestBody, ResponseBody, ResponseFuture, flow::Flow, watchdog::Watchdog};
+use crate::Timeouts;
+
+/// Makes a [`Timeout`] of a service.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TimeoutLayer {
+    timeouts: Timeouts,
+}
+
+/// A service whose exchanges are limited in time.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeout<S> {
+    inner: S,
+    timeouts: Timeouts,
+}
+
+impl TimeoutLayer {
+    /// These limits for requests that do not carry [`Limits`] of their own. The default is none.
+    #[must_use]
+    pub const fn new(timeouts: Timeouts) -> Self {
+        Self { timeouts }
+    }
+}
+
+impl<S> Layer<S> for TimeoutLayer {
+    type Service = Timeout<S>;
+
+    fn layer(&self, inner: S) -> Timeout<S> {
+        Timeout { inner, timeouts: self.timeouts }
+    }
+}
+
+impl<S, B, RB> Service<Request<B>> for Timeout<S>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<RB>>,
+    S::Error: Into<Box<dyn StdError + Send + Sync>>,
+    B: Body,
+{
+    type Response = Response<ResponseBody<RB>>;
+    type Error = Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx).map_err(|e| Error::from_boxed(e.into()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let limits = match request.extensions().get::<Limits>() {
+            Some(limits) => Some(*limits).filter(|limits| !limits.is_empty()),
+            None => Limits::starting(self.timeouts),
+        };
+        let Some(limits) = limits else {
+            return ResponseFuture::new(self.inner.call(request.map(RequestBody::free)), None);
+        };
+        let now = Instant::now();
+        let flow = Flow::new(now);
+        let request = if request.body().is_end_stream() {
+            flow.sent(now);
+            request.map(RequestBody::free)
+        } else {
+            request.map(|body| RequestBody::told(body, flow.clone()))
+        };
+        ResponseFuture::new(self.inner.call(request), Some(Watchdog::new(limits, flow)))
+    }
+}
