@@ -15,6 +15,8 @@ pub const L5D_PROXY_CONNECTION: HeaderName = HeaderName::from_static("l5d-proxy-
 pub const L5D_DST_CANONICAL: HeaderName = HeaderName::from_static("l5d-dst-canonical");
 /// The identity that a request insists on.
 pub const L5D_REQUIRE_ID: HeaderName = HeaderName::from_static("l5d-require-id");
+/// Names the destination of a request, where a proxy stands beside an ingress controller.
+pub const L5D_DST_OVERRIDE: HeaderName = HeaderName::from_static("l5d-dst-override");
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");

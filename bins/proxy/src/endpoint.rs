@@ -11,11 +11,11 @@ use std::{
 
 use http::{Request, Response, Version};
 use meshkit_balance::Reconnect;
-use meshkit_core::{Backoff, Dice, Endpoint, Error, ProtocolHint};
+use meshkit_core::{Backoff, Cause, Dice, Endpoint, Error, Identity, ProtocolHint};
 use meshkit_http::{
     Body,
     client::{Connect, Connection, NotSent, Pool, PoolSettings},
-    edge::{Client, Told},
+    edge::{Client, Told, reset_reason},
     hop, orig_proto,
 };
 use meshkit_tls::{Connector, Snapshot, Tag, TlsIo, TransportHeader, transport_header::SessionProtocol};
@@ -43,6 +43,10 @@ pub struct Settings {
     /// Does the client of a failed request learn why?
     pub told: Told,
 }
+
+/// Whom a request wants to talk to, and nobody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RequiredId(pub(crate) Identity);
 
 /// The counters of one endpoint.
 #[derive(Clone, Debug)]
@@ -137,6 +141,7 @@ impl Service<()> for Transport {
 /// get connections of the request's own version, opened on demand.
 pub struct EndpointService {
     shared: Arc<Shared>,
+    http: HttpHandle,
     /// The connection that is kept open.
     kept: Option<Reconnect<Connect<Transport>, ()>>,
 }
@@ -145,8 +150,20 @@ struct Shared {
     endpoint: Arc<Endpoint>,
     h1: Pool<Transport>,
     h2: Lazy,
-    http: HttpHandle,
     told: Told,
+}
+
+impl Shared {
+    /// The error of a request that wants to talk to somebody else.
+    fn is_not(&self, required: Option<&RequiredId>) -> Option<Error> {
+        let RequiredId(required) = required?;
+        let found = self.endpoint.tls.as_ref().map(|tls| &tls.identity);
+        if found == Some(required) {
+            return None;
+        }
+        let found = found.map_or_else(|| "none".to_owned(), ToString::to_string);
+        Some(Error::new(Cause::IdentityRequired).message(format!("required id {required}; found {found}")))
+    }
 }
 
 /// An HTTP/2 connection that is opened by the first request, and again by the first after it broke.
@@ -182,17 +199,22 @@ impl EndpointService {
         let shared = Shared {
             h1: Pool::new(transport(SessionProtocol::Http1), settings.pool),
             h2: Lazy { connect: h2, current: tokio::sync::Mutex::default() },
-            http: handles.http,
             told: settings.told,
             endpoint,
         };
-        Self { shared: Arc::new(shared), kept }
+        Self { shared: Arc::new(shared), http: handles.http, kept }
+    }
+
+    /// The same connections, with other counters for what goes over them.
+    #[must_use]
+    pub fn counted(&self, http: HttpHandle) -> Self {
+        Self { shared: Arc::clone(&self.shared), http, kept: self.kept.clone() }
     }
 }
 
 impl Clone for EndpointService {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), kept: self.kept.clone() }
+        self.counted(self.http.clone())
     }
 }
 
@@ -211,8 +233,12 @@ impl Service<Request<Body>> for EndpointService {
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let shared = Arc::clone(&self.shared);
+        if let Some(error) = shared.is_not(request.extensions().get()) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
         let client = Client::of(&request, shared.told);
-        let since = shared.http.request();
+        let http = self.http.clone();
+        let since = http.request();
         let upgrade = orig_proto::wants_upgrade(&request);
         if !upgrade {
             hop::strip_connection_headers(request.headers_mut());
@@ -233,12 +259,15 @@ impl Service<Request<Body>> for EndpointService {
                 Some(mut kept) => {
                     let version = orig_proto::upgrade(&mut request);
                     let sent = kept.call(request).await.map_err(|e| Error::from_boxed(e.into()));
-                    sent.map(|mut response| {
-                        if let Some(version) = version {
+                    match (version, sent) {
+                        (Some(version), Ok(mut response)) => {
                             orig_proto::restore(&mut response, version);
+                            Ok(response)
                         }
-                        response
-                    })
+                        // A client of HTTP/1 has no stream that could be reset.
+                        (Some(_), Err(error)) => Err(orig_proto::downgrade_error(error)),
+                        (None, sent) => sent,
+                    }
                 }
                 None if request.version() == Version::HTTP_2 => match shared.h2.connection().await {
                     Ok(connection) => connection.oneshot(request).await,
@@ -254,19 +283,20 @@ impl Service<Request<Body>> for EndpointService {
                     response
                 }
                 // The endpoint's edge: from here on a failed transport is a response, which breakers and retries understand.
-                Err(error) if error.cause().is_transport() => {
+                Err(error) if error.cause().is_transport() && !client.resets(&error) => {
                     let mut response = client.answer(&error);
-                    if NotSent::is_in(&error) {
+                    // What a server refuses unseen was as good as never sent.
+                    if NotSent::is_in(&error) || reset_reason(&error) == Some(h2::Reason::REFUSED_STREAM) {
                         response.extensions_mut().insert(meshkit_retry::NotSent);
                     }
                     response
                 }
                 Err(error) => {
-                    shared.http.failed("unclassified");
+                    http.failed(&error);
                     return Err(error);
                 }
             };
-            Ok(shared.http.response(response, since).map(Body::wrap))
+            Ok(http.response(response, since, None))
         })
     }
 }

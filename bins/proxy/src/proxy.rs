@@ -139,7 +139,7 @@ impl Proxy {
         for warning in &config.warnings {
             warn!(%warning, "setting");
         }
-        let metrics = Metrics::register(&registry);
+        let metrics = Metrics::register(&registry, &clock);
         process::register(&registry, Arc::clone(&clock));
         build.register(&registry);
         let readiness = Readiness::new();
@@ -259,32 +259,42 @@ impl Proxy {
             told,
         };
         let local_ips: Vec<_> = config.inbound.ips.iter().copied().collect();
-        let inbound_side = Inbound::new(
-            inbound::Settings {
-                port: config.listeners.inbound.port(),
-                ips: local_ips.clone(),
-                detect_timeout: config.inbound.accept.detect_timeout,
-                server: server(&config.inbound.accept),
-                endpoint: settings(&config.inbound.connect, None, Told::Everything),
-            },
-            policies,
-            metrics.clone(),
-            watch.clone(),
-        );
         let told = if config.outbound.informational_headers { Told::Everything } else { Told::Status };
         let outbound_side = Outbound::new(
             outbound::Settings {
-                local_ips,
+                local_ips: local_ips.clone(),
                 detect_timeout: config.outbound.accept.detect_timeout,
                 idle_timeout: config.outbound.discovery_idle_timeout,
                 discovery_timeout: DISCOVERY_TIMEOUT,
                 queue_capacity: config.outbound.http_queue.capacity,
+                tcp_queue_capacity: config.outbound.tcp_queue.capacity,
+                max_in_flight: config.outbound.max_in_flight,
+                hostname_labels: config.outbound.hostname_labels,
+                mode: if config.outbound.ingress_mode { outbound::Mode::Ingress } else { outbound::Mode::Sidecar },
                 failfast: config.outbound.http_queue.failfast_timeout,
                 server: server(&config.outbound.accept),
                 endpoint: settings(&config.outbound.connect, config.outbound.bind, told),
                 loopback: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
             },
             discovery,
+            metrics.clone(),
+            watch.clone(),
+        );
+        let inbound_side = Inbound::new(
+            inbound::Settings {
+                port: config.listeners.inbound.port(),
+                ips: local_ips,
+                detect_timeout: config.inbound.accept.detect_timeout,
+                server: server(&config.inbound.accept),
+                endpoint: settings(&config.inbound.connect, None, Told::Everything),
+                max_in_flight: config.inbound.max_in_flight,
+                gateway: (!config.inbound.gateway_suffixes.is_empty()).then(|| inbound::Gateway {
+                    suffixes: config.inbound.gateway_suffixes.clone(),
+                    outbound: outbound_side.clone(),
+                    id: config.identity.name.clone(),
+                }),
+            },
+            policies,
             metrics,
             watch.clone(),
         );

@@ -1,6 +1,6 @@
 //! What is known of a destination: its profile, and its endpoints.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use meshkit_balance::updates;
@@ -46,22 +46,22 @@ pub type ProfileState = Option<Option<Arc<Profile>>>;
 pub type PolicyState = Option<Option<Arc<Policy>>>;
 
 impl Discovery {
-    /// The policy of an address. Where there is none, or it cannot be understood, the newest one that could is kept.
+    /// The policy of an address or name. Where there is none, or it cannot be understood, the newest one that could is kept.
     #[must_use]
-    pub fn policy(&self, addr: SocketAddr) -> Watching<watch::Receiver<PolicyState>> {
+    pub fn policy(&self, target: Target) -> Watching<watch::Receiver<PolicyState>> {
         let (sender, values) = watch::channel(None);
-        let policies = client::outbound_policy(self.policies.clone(), &self.watches, Arc::clone(&self.workload), &Target::Addr(addr));
+        let policies = client::outbound_policy(self.policies.clone(), &self.watches, Arc::clone(&self.workload), &target);
         let task = self.control.spawn(async move {
             let mut policies = std::pin::pin!(policies);
             while let Some(policy) = policies.next().await {
                 match policy {
                     Ok(Ok(policy)) => drop(sender.send_replace(Some(Some(Arc::new(policy))))),
                     Ok(Err(invalid)) => {
-                        tracing::warn!(%addr, error = %invalid, "an outbound policy cannot be understood and is passed over");
+                        tracing::warn!(?target, error = %invalid, "an outbound policy cannot be understood and is passed over");
                         sender.send_if_modified(|known| known.is_none() && known.replace(None).is_none());
                     }
                     Err(refused) => {
-                        tracing::debug!(%addr, error = %refused, "no outbound policy");
+                        tracing::debug!(?target, error = %refused, "no outbound policy");
                         sender.send_replace(Some(None));
                     }
                 }

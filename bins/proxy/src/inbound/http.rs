@@ -1,14 +1,13 @@
 //! Requests to the workload.
 
 use std::{
-    convert::Infallible,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use ::http::{HeaderValue, Request, Response, StatusCode, uri::Authority};
-use meshkit_core::{Cause, Dice, Error, error::Connection as Fate};
+use ::http::{HeaderValue, Request, Response, uri::Authority};
+use meshkit_core::{Cause, Error, error::Connection as Fate};
 use meshkit_http::{
     Body,
     edge::{Client as Caller, Told},
@@ -18,17 +17,21 @@ use meshkit_http::{
     upgrade,
 };
 use meshkit_policy::{
-    Meta, grpc, http,
-    inbound::{FoundRoute, Policy},
+    Meta, Policy, PolicyLayer,
+    inbound::{Permit, Protocol},
 };
-use tokio::time::Instant;
-use tower::ServiceExt as _;
+use pin_project::pin_project;
+use tower::{Layer as _, ServiceExt as _};
 use tracing::info;
 
-use super::{Connection, Shared, server_labels};
+use super::{
+    Connection, Shared,
+    gateway::Asked,
+    verdicts::{Verdicts, route_labels},
+};
 use crate::{
-    endpoint::{EndpointService, Handles},
-    metrics::{Edge, Labels, target, tls_server},
+    endpoint::EndpointService,
+    metrics::{InboundHandle, Labels, exchange::Exchange, target},
 };
 
 /// Serves the requests of one connection.
@@ -40,53 +43,46 @@ struct Served {
     shared: Arc<Shared>,
     connection: Connection,
     authority: Option<Authority>,
-    dice: Dice,
-    /// One for each verdict that this connection has met; few, for a connection has one client and a port few routes.
-    known: Mutex<Vec<Known>>,
-}
-
-/// What was made for a verdict.
-#[derive(Clone, Debug)]
-struct Known {
-    server: Meta,
-    route: Meta,
-    authorization: Meta,
-    service: EndpointService,
-    allowed: Arc<meshkit_runtime::metrics::Counter>,
+    permitted: Policy<Permitted, Verdicts>,
 }
 
 impl Service {
     pub(super) fn new(shared: Arc<Shared>, connection: Connection) -> Self {
-        let authority = connection.addr.to_string().parse().ok();
-        let dice = shared.settings.endpoint.dice.clone();
-        Self(Arc::new(Served { shared, connection, authority, dice, known: Mutex::default() }))
+        let Connection { client, addr, app, .. } = &connection;
+        let verdicts = Verdicts { shared: Arc::clone(&shared), client: client.clone(), addr: *addr, app: Arc::clone(app) };
+        let permitted = PolicyLayer::new(app.port.policy(), client.clone())
+            .limits(app.limits.clone())
+            .dice(shared.settings.endpoint.dice.clone())
+            .observe(verdicts.clone())
+            .layer(Permitted(Arc::new(Beyond { verdicts, asked: connection.asked.clone(), known: Mutex::default() })));
+        let authority = addr.to_string().parse().ok();
+        Self(Arc::new(Served { shared, connection, authority, permitted }))
     }
 }
 
 impl tower::Service<Request<Body>> for Service {
     type Response = Response<Body>;
-    type Error = Infallible;
+    type Error = Error;
     // The seam between a server and its router.
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let served = Arc::clone(&self.0);
-        Box::pin(async move { Ok(served.answer(request).await) })
+        Box::pin(async move { served.answer(request).await })
     }
 }
 
 impl Served {
-    async fn answer(&self, mut request: Request<Body>) -> Response<Body> {
+    /// Fails only where the client's stream is to be reset.
+    async fn answer(&self, mut request: Request<Body>) -> Result<Response<Body>, Error> {
         let id = self.connection.client.tls.client_id();
         let told = if id.is_some() { Told::Everything } else { Told::Status };
-        if normalize::check_target(&request).is_err() {
-            let mut response = Response::new(Body::Empty);
-            *response.status_mut() = StatusCode::BAD_REQUEST;
-            return response;
+        if let Err(error) = normalize::check_target(&request) {
+            return Ok(Caller::of(&request, told).answer(&error));
         }
         normalize::mark_absolute_form(&mut request);
         let upgraded = orig_proto::downgrade(&mut request);
@@ -104,7 +100,7 @@ impl Served {
                 if let Some(pending) = pending {
                     pending.join(&mut response, self.shared.drain.clone());
                 }
-                response
+                response.map(|body| caller.body(body))
             }
             Err(error) => {
                 let row = error.cause().answer();
@@ -113,7 +109,12 @@ impl Served {
                     self.shared.metrics.errors.inbound_http.handle(&Labels::new(labels)).incr();
                 }
                 info!(client.ip = %self.connection.client.ip, path, %error, "request failed");
+                if caller.resets(&error) {
+                    return Err(error);
+                }
+                // A connection between proxies carries the requests of many clients.
                 if row.connection == Fate::Close
+                    && upgraded == Upgraded::No
                     && let Some(close) = close
                 {
                     close.ask();
@@ -124,88 +125,126 @@ impl Served {
         if upgraded == Upgraded::Yes {
             orig_proto::tell(&mut response);
         }
-        response
+        Ok(response)
     }
 
     async fn dispatch(&self, mut request: Request<Body>) -> Result<Response<Body>, Error> {
+        // Until the head of the response.
+        let _place = self.shared.in_flight.enter()?;
         normalize::set_authority(&mut request, self.authority.as_ref())?;
-        // One snapshot per request: an update in mid-decision must not yield half of each policy.
-        let policy = self.connection.app.policy();
-        let (mut parts, body) = request.into_parts();
-        let service = {
-            let found = policy.route(&parts).ok_or_else(|| {
-                self.count_refused(&self.shared.metrics.authz.http_not_found, &policy, None);
-                Error::new(Cause::NoRoute)
-            })?;
-            let permit = policy.authorize_request(&self.connection.client, &found).map_err(|denied| {
-                self.count_refused(&self.shared.metrics.authz.http_deny, &policy, Some(found.meta()));
-                info!(server = %policy.server, route = %found.meta(), client.ip = %self.connection.client.ip, %denied, "Request denied");
-                denied.into_error()
-            })?;
-            match &found {
-                FoundRoute::Http(found) => http::apply(&found.rule.policy.filters, &mut parts, found.matched, &self.dice),
-                FoundRoute::Grpc(found) => grpc::apply(&found.rule.policy.filters, &mut parts, &self.dice),
-            }
-            .map_err(crate::edge::located)?;
-            if let Some(limits) = policy.rate_limit() {
-                let limiter = self.connection.app.limiter(limits);
-                limiter.check(self.connection.client.tls.client_id(), Instant::now()).map_err(|limited| {
-                    self.count_refused(&self.shared.metrics.authz.http_rate_limited, &policy, Some(found.meta()));
-                    limited.into_error()
-                })?;
-            }
-            let known = self.known(&policy, found.meta(), permit);
-            known.allowed.incr();
-            known.service
-        };
-        if self.connection.addr.port() == self.shared.settings.port {
-            let message = format!("inbound connection must not target port {}", self.connection.addr.port());
-            return Err(Error::new(Cause::Unexpected).message(message));
-        }
-        service.oneshot(Request::from_parts(parts, body)).await
+        self.permitted.clone().oneshot(request).await.map_err(crate::edge::located)
+    }
+}
+
+/// Takes the requests that the policy lets pass.
+#[derive(Clone, Debug)]
+struct Permitted(Arc<Beyond>);
+
+#[derive(Debug)]
+struct Beyond {
+    verdicts: Verdicts,
+    /// The name that a gateway is asked for, in place of the application.
+    asked: Option<Asked>,
+    /// One for each verdict that this connection has met; few, for a connection has one client and a port few routes.
+    known: Mutex<Vec<Known>>,
+}
+
+/// What was made for a verdict.
+#[derive(Clone, Debug)]
+struct Known {
+    permit: Permit,
+    service: EndpointService,
+    route: Arc<InboundHandle>,
+    allowed: Arc<meshkit_runtime::metrics::Counter>,
+}
+
+impl tower::Service<Request<Body>> for Permitted {
+    type Response = Response<Body>;
+    type Error = Error;
+    type Future = PermittedFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
     }
 
+    fn call(&mut self, request: Request<Body>) -> PermittedFuture {
+        let Verdicts { shared, addr, client, .. } = &self.0.verdicts;
+        let Some(known) = request.extensions().get::<Permit>().map(|permit| self.0.known(permit)) else {
+            let error = Error::new(Cause::Unexpected).message("a request came past the policy without a permit");
+            return PermittedFuture { response: Box::pin(std::future::ready(Err(error))), exchange: None };
+        };
+        known.allowed.incr();
+        let (request, exchange) = known.route.request(request);
+        let exchange = Some(exchange);
+        if let Some(asked) = self.0.asked.clone() {
+            let id = client.tls.client_id().cloned();
+            return PermittedFuture { response: Box::pin(async move { asked.send(request, id.as_ref()).await }), exchange };
+        }
+        if addr.port() == shared.settings.port {
+            let message = format!("inbound connection must not target port {}", addr.port());
+            let error = Error::new(Cause::Unexpected).message(message);
+            return PermittedFuture { response: Box::pin(std::future::ready(Err(error))), exchange };
+        }
+        let mut service = known.service;
+        // The application has no kept connection that readiness would stand for.
+        PermittedFuture { response: tower::Service::call(&mut service, request), exchange }
+    }
+}
+
+/// Response of a [`Permitted`] service.
+#[pin_project]
+#[must_use = "futures do nothing unless polled"]
+struct PermittedFuture {
+    // The seam between an endpoint and its transports.
+    #[pin]
+    response: Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>,
+    exchange: Option<Exchange<Arc<InboundHandle>>>,
+}
+
+impl Future for PermittedFuture {
+    type Output = Result<Response<Body>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.response.poll(cx));
+        Poll::Ready(match (result, this.exchange.take()) {
+            (Ok(response), Some(exchange)) => Ok(exchange.response(response)),
+            (Err(error), Some(exchange)) => {
+                exchange.failed(&error);
+                Err(error)
+            }
+            (result, None) => result,
+        })
+    }
+}
+
+impl Beyond {
     /// The application's connections and the counters for a verdict.
-    fn known(&self, policy: &Policy, route: &Meta, authorization: &Meta) -> Known {
+    fn known(&self, permit: &Permit) -> Known {
         let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |k: &&Known| k.server == policy.server && k.route == *route && k.authorization == *authorization;
-        if let Some(known) = all.iter().find(same) {
+        if let Some(known) = all.iter().find(|known| known.permit == *permit) {
             return known.clone();
         }
-        let Connection { client, addr, app } = &self.connection;
-        let server = server_labels(policy, *addr);
-        let tls = tls_server(&client.tls);
-        let meta = |prefix: &str, meta: &Meta| {
-            [("group", meta.group()), ("kind", meta.kind()), ("name", meta.name())].map(|(k, v)| (format!("{prefix}_{k}"), v.to_owned()))
+        let Verdicts { shared, app, .. } = &self.verdicts;
+        let policy = app.policy();
+        let authz = |meta: &Meta| {
+            [("authz_group", meta.group()), ("authz_kind", meta.kind()), ("authz_name", meta.name())].map(|(k, v)| (k, v.to_owned()))
         };
-        let own = |(k, v): (&str, String)| (k.to_owned(), v);
-        let direction = [("direction".to_owned(), "inbound".to_owned())];
-        let labels: Vec<_> = target(*addr).map(own).into_iter().chain(tls.into_iter().map(own)).chain(server.map(own)).collect();
-        let labels: Vec<_> = labels.into_iter().chain(meta("route", route)).chain(meta("authz", authorization)).collect();
-        let allowed = self.shared.metrics.authz.http_allow.handle(&Labels::new(labels.clone()));
-        let http = self.shared.metrics.http.handle(&Labels::new(direction.into_iter().chain(labels)), None::<&Edge>);
-        let tcp = self.shared.metrics.tcp.handle(vec![
-            ("direction", "inbound".to_owned()),
-            ("peer", "dst".to_owned()),
-            ("tls", "no_identity".to_owned()),
-            ("no_tls_reason", "loopback".to_owned()),
-        ]);
-        let service = app.service(&self.shared.settings.endpoint, Handles { http, tcp });
-        let known = Known { server: policy.server.clone(), route: route.clone(), authorization: authorization.clone(), service, allowed };
+        let labels = self.verdicts.labels(&policy).into_iter().chain(route_labels(&permit.route)).chain(authz(&permit.authorization));
+        let labels: Vec<_> = labels.collect();
+        let direction = [("direction", "inbound".to_owned())];
+        let http = shared.metrics.http.handle(&Labels::new(direction.into_iter().chain(labels.iter().cloned())), None);
+        let families = match policy.protocol {
+            Protocol::Grpc { .. } => &shared.metrics.inbound.grpc,
+            _ => &shared.metrics.inbound.http,
+        };
+        let known = Known {
+            permit: permit.clone(),
+            service: app.service.counted(http),
+            route: families.handle(&permit.server, &permit.route),
+            allowed: shared.metrics.authz.http_allow.handle(&Labels::new(labels)),
+        };
         all.push(known.clone());
         known
-    }
-
-    fn count_refused(
-        &self,
-        family: &meshkit_runtime::metrics::Family<Labels, meshkit_runtime::metrics::Counter>,
-        policy: &Policy,
-        route: Option<&Meta>,
-    ) {
-        let Connection { client, addr, .. } = &self.connection;
-        let route = route
-            .map(|r| [("route_group", r.group().to_owned()), ("route_kind", r.kind().to_owned()), ("route_name", r.name().to_owned())]);
-        let known = target(*addr).into_iter().chain(server_labels(policy, *addr)).chain(route.into_iter().flatten());
-        family.handle(&Labels::new(known.chain(tls_server(&client.tls)))).incr();
     }
 }

@@ -1,7 +1,9 @@
 //! Connections to the workload.
 
+mod gateway;
 mod http;
 mod tcp;
+mod verdicts;
 
 use std::{
     collections::HashMap,
@@ -12,12 +14,12 @@ use std::{
     time::Duration,
 };
 
-use meshkit_core::{Endpoint, drain};
+use meshkit_core::{Endpoint, Identity, drain};
 use meshkit_http::{detect, detect::Version, server};
 use meshkit_policy::{
     Client, TlsState,
     inbound::{Policy, Protocol},
-    rate_limit::{Limiter, RateLimit},
+    rate_limit::InForce,
 };
 use meshkit_tls::{Prefixed, Snapshot, Tag, TlsIo, TransportHeader, accept, client_hello, transport_header::SessionProtocol};
 use tokio::{
@@ -28,10 +30,13 @@ use tokio::{
 };
 use tracing::{debug, info};
 
+use self::gateway::Asked;
+pub use self::gateway::Gateway;
 use crate::{
     control::{Policies, policies::Port},
+    edge::InFlight,
     endpoint::{self, EndpointService, Handles, Transport},
-    metrics::{Labels, Metrics, target, tls_server},
+    metrics::{HttpHandle, Labels, Metrics, target, tls_server},
     net::Accepted,
 };
 
@@ -44,10 +49,14 @@ pub struct Settings {
     pub ips: Vec<IpAddr>,
     /// How long TLS and HTTP detection take, and reading a transport header.
     pub detect_timeout: Duration,
+    /// Requests that wait for a response head.
+    pub max_in_flight: usize,
     /// Limits of server connections.
     pub server: server::Settings,
     /// How the application is reached.
     pub endpoint: endpoint::Settings,
+    /// What is served to other clusters, if anything.
+    pub gateway: Option<Gateway>,
 }
 
 /// Accepts connections to the workload: finds out what they are, asks the policy, and forwards.
@@ -61,6 +70,7 @@ struct Shared {
     policies: Policies,
     metrics: Metrics,
     drain: drain::Watch,
+    in_flight: InFlight,
     apps: Mutex<HashMap<SocketAddr, Weak<App>>>,
 }
 
@@ -68,9 +78,11 @@ struct Shared {
 #[derive(Debug)]
 pub(crate) struct App {
     port: Arc<Port>,
-    limiter: Mutex<Option<Arc<Limiter>>>,
+    /// All connections to the port count together.
+    limits: InForce,
     transport: Transport,
-    endpoint: Arc<Endpoint>,
+    /// The application's connections, shared by all clients.
+    service: EndpointService,
 }
 
 /// What is known of a connection when its bytes are forwarded.
@@ -79,6 +91,8 @@ pub(crate) struct Connection {
     client: Client,
     addr: SocketAddr,
     app: Arc<App>,
+    /// The name that a gateway is asked for, in place of the application.
+    asked: Option<Asked>,
 }
 
 impl Inbound {
@@ -86,7 +100,8 @@ impl Inbound {
     #[must_use]
     pub fn new(settings: Settings, policies: Policies, metrics: Metrics, drain: drain::Watch) -> Self {
         let tls = settings.endpoint.tls.clone();
-        Self(Arc::new(Shared { settings, tls, policies, metrics, drain, apps: Mutex::default() }))
+        let in_flight = InFlight::new(settings.max_in_flight, "LINKERD2_PROXY_INBOUND_MAX_IN_FLIGHT");
+        Self(Arc::new(Shared { settings, tls, policies, metrics, drain, in_flight, apps: Mutex::default() }))
     }
 
     /// Serves one connection to its end, and logs what went wrong with it.
@@ -112,26 +127,21 @@ impl Inbound {
         }
         let app = self.app(original_dst);
         let policy = app.policy();
-        let client = |tls| Client { ip: policy_ip, tls };
+        let connection = |tls, app| Connection { client: Client { ip: policy_ip, tls }, addr: original_dst, app, asked: None };
         if policy.protocol == Protocol::Opaque {
-            let connection = Connection { client: client(TlsState::NoTls), addr: original_dst, app };
-            return self.forward(io, connection).await;
+            return self.forward(io, connection(TlsState::NoTls, app)).await;
         }
         match self.detect_tls(io).await? {
             (client_hello::Detected::Hello(Some(sni)), io) if sni == self.0.tls.borrow().name().as_str() => {
                 let (io, tls) = self.accept(io, Tag::Plain).await?;
-                let connection = Connection { client: client(TlsState::Terminated { client_id: tls.client_id }), addr: original_dst, app };
-                self.decide(io, connection, &policy, Mesh::Terminated).await
+                let tls = TlsState::Terminated { client_id: tls.client_id };
+                self.decide(io, connection(tls, app), &policy, Mesh::Terminated).await
             }
             (client_hello::Detected::Hello(sni), io) => {
                 let tls = sni.map_or(TlsState::NoTls, |sni| TlsState::Passthrough { sni: sni.into() });
-                let connection = Connection { client: client(tls), addr: original_dst, app };
-                self.decide(io, connection, &policy, Mesh::None).await
+                self.decide(io, connection(tls, app), &policy, Mesh::None).await
             }
-            (client_hello::Detected::NotTls, io) => {
-                let connection = Connection { client: client(TlsState::NoTls), addr: original_dst, app };
-                self.decide(io, connection, &policy, Mesh::None).await
-            }
+            (client_hello::Detected::NotTls, io) => self.decide(io, connection(TlsState::NoTls, app), &policy, Mesh::None).await,
         }
     }
 
@@ -151,12 +161,22 @@ impl Inbound {
         }
         let read = timeout(self.0.settings.detect_timeout, TransportHeader::read(io)).await;
         let (header, io) = read.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "Reading a transport header timed out"))??;
-        if let Some(name) = header.name {
-            return Err(io::Error::other(format!("this proxy is not a gateway, and was asked for {name}")));
-        }
-        let addr = SocketAddr::new(dst.ip(), header.port.get());
+        self.count_header(&header, tls.client_id.as_ref());
         let tls = TlsState::Terminated { client_id: tls.client_id };
-        let connection = Connection { client: Client { ip: client.ip(), tls }, addr, app: self.app(addr) };
+        let client = Client { ip: client.ip(), tls };
+        let connection = match &header.name {
+            // A gateway's clients are admitted by the policy of the port that they come to.
+            Some(name) => {
+                let malformed = |e| io::Error::new(io::ErrorKind::InvalidData, format!("the transport header names {name:?}: {e}"));
+                let name = meshkit_core::Authority::parse(name, header.port.get()).map_err(malformed)?;
+                let asked = Some(Asked::of(self.0.settings.gateway.as_ref(), name));
+                Connection { client, addr: dst, app: self.app(dst), asked }
+            }
+            None => {
+                let addr = SocketAddr::new(dst.ip(), header.port.get());
+                Connection { client, addr, app: self.app(addr), asked: None }
+            }
+        };
         match header.protocol {
             Some(SessionProtocol::Http1) => self.http(io, connection, Version::Http1).await,
             Some(SessionProtocol::Http2) => self.http(io, connection, Version::Http2).await,
@@ -177,7 +197,11 @@ impl Inbound {
             (Protocol::Http1 { .. }, Mesh::Terminated) => self.0.settings.detect_timeout,
             (Protocol::Detect { timeout, .. }, _) => *timeout,
         };
-        let (detected, front) = detect::detect(&mut io, limit).await?;
+        let begun = Instant::now();
+        let found = detect::detect(&mut io, limit).await;
+        let result = found.as_ref().map(|(detected, _)| *detected).map_err(|error| io::Error::from(error.kind()));
+        self.0.metrics.inbound_detect.detected(server_labels(policy, connection.addr).into(), begun.elapsed(), &result);
+        let (detected, front) = found?;
         let io = Prefixed::new(front, io);
         match detected {
             detect::Detected::Http(version) => self.http(io, connection, version).await,
@@ -222,6 +246,21 @@ impl Inbound {
         accepted.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake timed out"))?
     }
 
+    fn count_header(&self, header: &TransportHeader, client: Option<&Identity>) {
+        let protocol = match header.protocol {
+            Some(SessionProtocol::Http1) => "http/1",
+            Some(SessionProtocol::Http2) => "http/2",
+            _ => "",
+        };
+        let labels = Labels::new([
+            ("session_protocol", protocol),
+            ("target_port", &header.port.to_string()),
+            ("target_name", header.name.as_deref().unwrap_or_default()),
+            ("client_id", client.map_or("", Identity::as_str)),
+        ]);
+        self.0.metrics.transport_headers.handle(&labels).incr();
+    }
+
     fn app(&self, addr: SocketAddr) -> Arc<App> {
         let shared = &self.0;
         let mut apps = shared.apps.lock().unwrap_or_else(PoisonError::into_inner);
@@ -236,11 +275,12 @@ impl Inbound {
             ("no_tls_reason", "loopback".to_owned()),
         ]);
         let endpoint = Arc::new(Endpoint::new(addr));
+        let http = HttpHandle::nowhere();
         let app = Arc::new(App {
             port: shared.policies.port(addr.port()),
-            limiter: Mutex::default(),
-            transport: Transport::new(Arc::clone(&endpoint), None, &shared.settings.endpoint, tcp),
-            endpoint,
+            limits: InForce::default(),
+            transport: Transport::new(Arc::clone(&endpoint), None, &shared.settings.endpoint, tcp.clone()),
+            service: EndpointService::new(endpoint, &shared.settings.endpoint, Handles { http, tcp }),
         });
         apps.insert(addr, Arc::downgrade(&app));
         app
@@ -268,19 +308,6 @@ impl Shared {
 impl App {
     fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.port.policy().borrow())
-    }
-
-    /// The counter of a limit: it starts afresh when the limit is another one.
-    fn limiter(&self, limits: &Arc<RateLimit>) -> Arc<Limiter> {
-        let mut current = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
-        match current.as_ref() {
-            Some(limiter) if limiter.limits() == &**limits => Arc::clone(limiter),
-            _ => Arc::clone(current.insert(Arc::new(Limiter::new(RateLimit::clone(limits), Instant::now())))),
-        }
-    }
-
-    fn service(&self, settings: &endpoint::Settings, handles: Handles) -> EndpointService {
-        EndpointService::new(Arc::clone(&self.endpoint), settings, handles)
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) async fn forward<I>(shared: &Arc<Shared>, io: I, connection: Connecti
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
-    let Connection { client, addr, app } = &connection;
+    let Connection { client, addr, app, asked } = &connection;
     let mut policy = app.port.policy();
     let labels = |extra: Vec<(&'static str, String)>| {
         let known = target(*addr).into_iter().chain(server_labels(&app.policy(), *addr)).chain(tls_server(&client.tls));
@@ -35,6 +35,10 @@ where
             info!(server = %current.server, client.ip = %client.ip, %denied, "Connection denied");
             return Ok(());
         }
+    }
+    if let Some(asked) = asked {
+        let _held = shared.drain.clone();
+        return asked.forward(shared.count(io, &connection), client.tls.client_id()).await;
     }
     if addr.port() == shared.settings.port {
         return Err(io::Error::other(format!("inbound connection must not target port {}", addr.port())));

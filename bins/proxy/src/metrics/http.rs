@@ -1,26 +1,25 @@
 use std::{
     collections::BTreeMap,
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
+use http::{Response, StatusCode};
 use meshkit_core::{
-    Outcome,
+    Error, Outcome,
     grpc::{self, Code},
 };
+use meshkit_http::Body;
 use meshkit_runtime::metrics::{CellKey, Cells, Counter, Family, Histogram, LabelWriter, Labels as WriteLabels, Quantiles, Registry};
-use pin_project::{pin_project, pinned_drop};
 use tokio::time::Instant;
 
-use super::Labels;
+use super::{
+    Failure, Labels,
+    follow::{End, Followed, Listen},
+};
 
 /// Bounds of the latency histogram, in milliseconds.
-const LATENCY_MS: &[f64] = &[
+pub(super) const LATENCY_MS: &[f64] = &[
     1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 100.0, 200.0, 300.0, 400.0, 500.0, 1000.0, 2000.0, 3000.0, 4000.0, 5000.0,
     10000.0, 20000.0, 30000.0, 40000.0, 50000.0,
 ];
@@ -47,7 +46,7 @@ pub struct HttpHandle(Arc<Handles>);
 struct Handles {
     requests: Arc<Counter>,
     responses: Arc<Cells<ResponseKey, Counter>>,
-    latency: Arc<Cells<StatusKey, Histogram>>,
+    latency: Option<Arc<Cells<StatusKey, Histogram>>>,
     edge: Option<Arc<Quantiles>>,
 }
 
@@ -57,15 +56,15 @@ pub struct Edge(pub String);
 
 /// What is known of a response at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct ResponseKey {
+pub(super) struct ResponseKey {
     status: Option<StatusCode>,
     outcome: Outcome,
     code: Option<Code>,
-    error: &'static str,
+    failure: Option<Failure>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct StatusKey(StatusCode);
+pub(super) struct StatusKey(StatusCode);
 
 impl HttpFamilies {
     pub(super) fn register(registry: &Registry) -> Self {
@@ -109,13 +108,26 @@ impl HttpFamilies {
         HttpHandle(Arc::new(Handles {
             requests: self.requests.handle(labels),
             responses: self.responses.handle(labels),
-            latency: self.latency.handle(labels),
+            latency: Some(self.latency.handle(labels)),
             edge: edge.map(|edge| self.edge(edge)),
         }))
     }
 }
 
 impl HttpHandle {
+    /// Handles that are in no scrape: for connections whose requests are counted by somebody else.
+    pub(crate) fn nowhere() -> Self {
+        Self::new(Arc::default(), Arc::new(Cells::empty(())), None)
+    }
+
+    pub(super) fn new(
+        requests: Arc<Counter>,
+        responses: Arc<Cells<ResponseKey, Counter>>,
+        latency: Option<Arc<Cells<StatusKey, Histogram>>>,
+    ) -> Self {
+        Self(Arc::new(Handles { requests, responses, latency, edge: None }))
+    }
+
     /// Counts a request that is sent now.
     #[must_use]
     pub fn request(&self) -> Instant {
@@ -123,32 +135,22 @@ impl HttpHandle {
         Instant::now()
     }
 
-    /// Follows a response to its end.
+    /// Follows a response to its end. What it counts as is decided already, or by the protocol.
     #[must_use]
-    pub fn response<B>(&self, response: Response<B>, since: Instant) -> Response<Tracked<B>> {
+    pub(crate) fn response(&self, response: Response<Body>, since: Instant, decided: Option<Outcome>) -> Response<Body> {
         let status = response.status();
-        let decided = Outcome::of_head(status, response.headers());
+        let decided = decided.or_else(|| Outcome::of_head(status, response.headers()));
         let code = Code::from_headers(response.headers());
         let grpc = grpc::is_grpc(response.headers());
-        response.map(|inner| {
-            let open = Open { handle: self.clone(), since, status, decided, code, grpc, first: None };
-            Tracked { inner, open: Some(open) }
-        })
+        let open = Open { handle: self.clone(), since, status, decided, code, grpc, first: None };
+        response.map(|body| Body::wrap(Followed::new(body, open)))
     }
 
     /// Counts a request that got no response.
-    pub fn failed(&self, error: &'static str) {
-        self.0.responses.cell(&ResponseKey { status: None, outcome: Outcome::Failure, code: None, error }).incr();
+    pub fn failed(&self, error: &Error) {
+        let failure = Some(Failure::of(error));
+        self.0.responses.cell(&ResponseKey { status: None, outcome: Outcome::Failure, code: None, failure }).incr();
     }
-}
-
-/// A response's body that is counted when it ends, or is given up.
-#[pin_project(PinnedDrop)]
-#[derive(Debug)]
-pub struct Tracked<B> {
-    #[pin]
-    inner: B,
-    open: Option<Open>,
 }
 
 #[derive(Debug)]
@@ -167,77 +169,32 @@ impl Open {
         if self.first.is_none() {
             let latency = self.since.elapsed();
             self.first = Some(latency);
-            self.handle.0.latency.cell(&StatusKey(self.status)).record_millis(latency);
+            if let Some(histogram) = &self.handle.0.latency {
+                histogram.cell(&StatusKey(self.status)).record_millis(latency);
+            }
             if let Some(edge) = &self.handle.0.edge {
                 edge.record(latency);
             }
         }
     }
+}
 
-    fn end(mut self, trailers: Option<&HeaderMap>, error: &'static str) {
+impl Listen for Open {
+    fn data(&mut self, _: usize) {
         self.first_data();
-        let code = self.code.or_else(|| trailers.and_then(Code::from_headers));
-        let outcome = match (error, self.decided) {
-            ("", Some(outcome)) => outcome,
-            ("", None) => Outcome::of_trailers(trailers),
-            _ => Outcome::Failure,
+    }
+
+    fn end(mut self, end: End<'_>) {
+        self.first_data();
+        let code = self.code.or_else(|| end.trailers().and_then(Code::from_headers));
+        let failure = end.failure();
+        let outcome = match (failure, self.decided) {
+            (Some(_), _) => Outcome::Failure,
+            (None, Some(outcome)) => outcome,
+            (None, None) => Outcome::of_trailers(end.trailers()),
         };
         let code = if self.grpc { code.or(Some(Code::UNKNOWN)) } else { code };
-        self.handle.0.responses.cell(&ResponseKey { status: Some(self.status), outcome, code, error }).incr();
-    }
-}
-
-impl<B: Body<Data = Bytes>> Body for Tracked<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let this = self.project();
-        let polled = this.inner.poll_frame(cx);
-        match &polled {
-            Poll::Pending => {}
-            Poll::Ready(None) => {
-                if let Some(open) = this.open.take() {
-                    open.end(None, "");
-                }
-            }
-            Poll::Ready(Some(Err(_))) => {
-                if let Some(open) = this.open.take() {
-                    open.end(None, "unclassified");
-                }
-            }
-            Poll::Ready(Some(Ok(frame))) => match frame.trailers_ref() {
-                Some(trailers) => {
-                    if let Some(open) = this.open.take() {
-                        open.end(Some(trailers), "");
-                    }
-                }
-                None => {
-                    if let Some(open) = this.open.as_mut() {
-                        open.first_data();
-                    }
-                }
-            },
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-#[pinned_drop]
-impl<B> PinnedDrop for Tracked<B> {
-    fn drop(self: Pin<&mut Self>) {
-        // Often nobody asks for the end of a body whose length is known.
-        if let Some(open) = self.project().open.take() {
-            open.end(None, "");
-        }
+        self.handle.0.responses.cell(&ResponseKey { status: Some(self.status), outcome, code, failure }).incr();
     }
 }
 
@@ -251,13 +208,16 @@ impl WriteLabels for ResponseKey {
             Some(code) => out.pair("grpc_status", code.get()),
             None => out.pair("grpc_status", ""),
         }
-        out.pair("error", self.error);
+        match self.failure {
+            Some(failure) => out.all(&failure),
+            None => out.pair("error", ""),
+        }
     }
 }
 
 impl CellKey for ResponseKey {
     fn catch_all() -> Self {
-        Self { status: None, outcome: Outcome::Failure, code: None, error: "unclassified" }
+        Self { status: None, outcome: Outcome::Failure, code: None, failure: Some(Failure::Unknown) }
     }
 }
 

@@ -1,15 +1,34 @@
 //! The proxy's metric families, under the names that the compatible system's dashboards know.
 
+mod balancer;
+mod connection;
+pub(crate) mod exchange;
+mod failure;
+mod follow;
 mod http;
+mod inbound;
+mod profile;
+pub(crate) mod route;
 mod tcp;
 
 use std::{sync::Arc, time::SystemTime};
 
-use meshkit_core::Identity;
+use meshkit_core::{Clock, Identity};
 use meshkit_policy::TlsState;
 use meshkit_runtime::metrics::{Counter, Family, FloatGauge, Registry, Unit};
 
-pub use http::{Edge, HttpFamilies, HttpHandle, Tracked};
+pub use balancer::BalancerFamilies;
+pub(crate) use balancer::BalancerHandle;
+pub(crate) use connection::RouteConnection;
+pub use connection::{ConnectionFamilies, DetectFamilies};
+pub(crate) use failure::Failure;
+pub use http::{Edge, HttpFamilies, HttpHandle};
+pub use inbound::InboundFamilies;
+pub(crate) use inbound::InboundHandle;
+pub use profile::ProfileFamilies;
+pub(crate) use profile::{ProfileHandle, decided};
+pub(crate) use route::{BackendHandle, RouteHandle};
+pub use route::{Kind, RouteFamilies};
 pub use tcp::{Counted, TcpFamilies, TcpHandle};
 
 /// Labels that are put together once, where the handle is made.
@@ -40,6 +59,42 @@ pub struct Metrics {
     pub authz: AuthzFamilies,
     /// Errors of the proxy itself.
     pub errors: ErrorFamilies,
+    /// Routes of outbound policies.
+    pub routes: ByKind<RouteFamilies>,
+    /// Routes of inbound policies.
+    pub inbound: ByKind<InboundFamilies>,
+    /// Routes of service profiles.
+    pub profiles: ProfileFamilies,
+    /// Balancers.
+    pub balancers: Balancers,
+    /// Connections of outbound policies.
+    pub connections: ConnectionFamilies,
+    /// Detection of HTTP, inbound.
+    pub inbound_detect: DetectFamilies,
+    /// Detection of HTTP, outbound.
+    pub outbound_detect: DetectFamilies,
+    /// `inbound_tcp_transport_header_connections_total`
+    pub transport_headers: Family<Labels, Counter>,
+}
+
+/// Families for HTTP and for gRPC.
+#[derive(Clone, Debug)]
+pub struct ByKind<F> {
+    /// For HTTP.
+    pub http: F,
+    /// For gRPC.
+    pub grpc: F,
+}
+
+/// Families of balancers, by what they balance.
+#[derive(Clone, Debug)]
+pub struct Balancers {
+    /// Requests.
+    pub http: BalancerFamilies,
+    /// Connections.
+    pub tcp: BalancerFamilies,
+    /// Connections that are TLS, ended by the server.
+    pub tls: BalancerFamilies,
 }
 
 /// Verdicts of the inbound policy.
@@ -77,8 +132,9 @@ pub struct ErrorFamilies {
 impl Metrics {
     /// Registers the families.
     #[must_use]
-    pub fn register(registry: &Registry) -> Self {
+    pub fn register(registry: &Registry, clock: &Arc<dyn Clock>) -> Self {
         let legacy = registry.legacy();
+        let balancers = |prefix| BalancerFamilies::register(registry, prefix, Arc::clone(clock));
         let counter = |name: &str, help| legacy.counter_family(name, help);
         Self {
             http: HttpFamilies::register(registry),
@@ -98,6 +154,24 @@ impl Metrics {
                 outbound_http: counter("outbound_http_errors_total", "Outbound requests that the proxy itself failed"),
                 outbound_tcp: counter("outbound_tcp_errors_total", "Outbound connections that the proxy itself failed"),
             },
+            routes: ByKind { http: RouteFamilies::register(registry, Kind::Http), grpc: RouteFamilies::register(registry, Kind::Grpc) },
+            inbound: ByKind {
+                http: InboundFamilies::register(registry, Kind::Http),
+                grpc: InboundFamilies::register(registry, Kind::Grpc),
+            },
+            profiles: ProfileFamilies::register(registry),
+            balancers: Balancers {
+                http: balancers("outbound_http_balancer"),
+                tcp: balancers("outbound_tcp_balancer"),
+                tls: balancers("outbound_tls_balancer"),
+            },
+            connections: ConnectionFamilies::register(registry),
+            inbound_detect: DetectFamilies::register(registry, "inbound"),
+            outbound_detect: DetectFamilies::register(registry, "outbound"),
+            transport_headers: registry.open().counter_family(
+                "inbound_tcp_transport_header_connections",
+                "Connections that said in a transport header what they are for",
+            ),
         }
     }
 }

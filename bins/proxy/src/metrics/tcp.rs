@@ -47,9 +47,10 @@ impl TcpFamilies {
 
     /// The handles for these labels.
     #[must_use]
-    pub fn handle(&self, labels: Vec<(&'static str, String)>) -> TcpHandle {
+    pub fn handle<K: Into<String> + Clone>(&self, labels: Vec<(K, String)>) -> TcpHandle {
         let base = Labels::new(labels.clone());
-        let closed = Labels::new(labels.into_iter().chain([("errno", String::new())]));
+        let own = |(key, value): (K, String)| (key.into(), value);
+        let closed = Labels::new(labels.into_iter().map(own).chain([("errno".to_owned(), String::new())]));
         TcpHandle(Arc::new(Handles {
             opened: self.opened.handle(&base),
             open: self.open.handle(&base),

@@ -1,23 +1,23 @@
 //! Requests of the workload.
 
 use std::{
-    convert::Infallible,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use ::http::{
-    HeaderValue, Request, Response, StatusCode,
+    HeaderValue, Request, Response,
     header::{CONNECTION, HOST},
     uri::Authority,
 };
-use meshkit_core::{Error, error::Connection as Fate};
+use meshkit_core::{Cause, Error, Identity, error::Connection as Fate};
 use meshkit_http::{Body, edge::Client as Caller, hop, normalize, server::Close, upgrade};
+use meshkit_wire::outbound::Target;
 use tracing::info;
 
-use super::{Alias, Destination, Shared};
-use crate::metrics::Labels;
+use super::{Alias, Destination, Mode, Shared};
+use crate::{endpoint::RequiredId, metrics::Labels};
 
 /// Serves the requests of one connection.
 #[derive(Clone, Debug)]
@@ -40,47 +40,44 @@ impl Service {
 
 impl tower::Service<Request<Body>> for Service {
     type Response = Response<Body>;
-    type Error = Infallible;
+    type Error = Error;
     // The seam between a server and its router.
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let served = Arc::clone(&self.0);
-        Box::pin(async move { Ok(served.answer(request).await) })
+        Box::pin(async move { served.answer(request).await })
     }
 }
 
 impl Served {
-    async fn answer(&self, mut request: Request<Body>) -> Response<Body> {
-        let told = self.shared.settings.endpoint.told;
-        if normalize::check_target(&request).is_err() {
-            let mut response = Response::new(Body::Empty);
-            *response.status_mut() = StatusCode::BAD_REQUEST;
-            return response;
+    /// Fails only where the client's stream is to be reset.
+    async fn answer(&self, mut request: Request<Body>) -> Result<Response<Body>, Error> {
+        let caller = Caller::of(&request, self.shared.settings.endpoint.told);
+        if let Err(error) = normalize::check_target(&request) {
+            return Ok(caller.answer(&error));
         }
         normalize::mark_absolute_form(&mut request);
         if let Some(alias) = &self.alias {
             alias.apply(&mut request);
         }
         let close = request.extensions().get::<Close>().cloned();
-        let caller = Caller::of(&request, told);
         let path = request.uri().path().to_owned();
         let pending = upgrade::Pending::of(&mut request);
         match self.dispatch(request).await {
             Ok(mut response) => {
                 // Between proxies these speak of the peer's side; the application learns of its own proxy only.
-                let peer_closes = response.headers_mut().remove(hop::L5D_PROXY_CONNECTION).is_some();
-                if peer_closes && response.headers().get(CONNECTION).is_some() {
+                if hop::strip_proxy_headers(response.headers_mut()) == hop::PeerAsks::Close {
                     response.headers_mut().remove(CONNECTION);
                 }
                 if let Some(pending) = pending {
                     pending.join(&mut response, self.shared.drain.clone());
                 }
-                response
+                Ok(response.map(|body| caller.body(body)))
             }
             Err(error) => {
                 let row = error.cause().answer();
@@ -88,20 +85,48 @@ impl Served {
                     self.shared.metrics.errors.outbound_http.handle(&Labels::new([("error", label)])).incr();
                 }
                 info!(path, %error, "request failed");
+                if caller.resets(&error) {
+                    return Err(error);
+                }
                 if row.connection == Fate::Close
                     && let Some(close) = close
                 {
                     close.ask();
                 }
-                caller.answer(&error)
+                Ok(caller.answer(&error))
             }
         }
     }
 
     async fn dispatch(&self, mut request: Request<Body>) -> Result<Response<Body>, Error> {
+        // Until the head of the response.
+        let _place = self.shared.in_flight.enter()?;
         normalize::set_authority(&mut request, self.authority.as_ref())?;
-        self.destination.send(request).await.map_err(crate::edge::located)
+        if let Some(required) = request.headers_mut().remove(hop::L5D_REQUIRE_ID) {
+            request.extensions_mut().insert(required_id(&required)?);
+        }
+        let named = match request.headers_mut().remove(hop::L5D_DST_OVERRIDE) {
+            Some(name) if self.shared.settings.mode == Mode::Ingress => Some(self.named(&name)?),
+            _ => None,
+        };
+        if let Some(named) = &named {
+            named.discovered(self.shared.settings.discovery_timeout).await;
+        }
+        named.as_ref().unwrap_or(&self.destination).send(request).await.map_err(crate::edge::located)
     }
+
+    /// The destination that a header of an ingress controller names.
+    fn named(&self, name: &HeaderValue) -> Result<Arc<Destination>, Error> {
+        let authority = name.to_str().ok().and_then(|text| meshkit_core::Authority::parse(text, 80).ok());
+        let malformed = || Error::new(Cause::BadRequest).message("l5d-dst-override is not a valid host:port");
+        let authority = authority.ok_or_else(malformed)?;
+        Ok(self.shared.destination(Target::Authority(authority.to_string())))
+    }
+}
+
+fn required_id(value: &HeaderValue) -> Result<RequiredId, Error> {
+    let id = value.to_str().ok().and_then(|text| text.parse::<Identity>().ok());
+    id.map(RequiredId).ok_or_else(|| Error::new(Cause::IdentityRequired).message(format!("required id {value:?} is not an identity")))
 }
 
 impl Alias {

@@ -1,7 +1,11 @@
 //! Connections that the workload opens.
 
+mod backends;
+mod connections;
 mod destination;
 mod http;
+mod logical;
+mod profile;
 mod routes;
 
 use std::{
@@ -12,17 +16,22 @@ use std::{
     time::Duration,
 };
 
-use ::http::uri::Authority;
-use meshkit_core::drain;
-use meshkit_http::{copy, detect, server};
-use meshkit_tls::Prefixed;
-use tokio::{net::TcpStream, time::Instant};
+use ::http::{Request, Response, uri::Authority};
+use meshkit_core::{Cause, Error, drain};
+use meshkit_http::{Body, copy, detect, server};
+use meshkit_tls::{Prefixed, client_hello};
+use meshkit_wire::outbound::{Backend, Protocol, Target};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
 use tracing::{debug, info};
 
 use crate::{
     control::Discovery,
+    edge::InFlight,
     endpoint,
-    metrics::{Labels, Metrics, target},
+    metrics::{Counted, Labels, Metrics, route::parent_labels, target},
     net::Accepted,
 };
 
@@ -41,14 +50,32 @@ pub struct Settings {
     pub discovery_timeout: Duration,
     /// Requests that wait for an endpoint.
     pub queue_capacity: usize,
+    /// Connections that wait for an endpoint.
+    pub tcp_queue_capacity: usize,
     /// How long they wait.
     pub failfast: Duration,
+    /// Requests that wait for a response head.
+    pub max_in_flight: usize,
+    /// Is the host of a request a label of its route's metrics?
+    pub hostname_labels: bool,
+    /// Does a request's header, and not its connection's destination, say where it goes?
+    pub mode: Mode,
     /// Limits of server connections.
     pub server: server::Settings,
     /// How endpoints are reached.
     pub endpoint: endpoint::Settings,
     /// Refuse to connect to loopback addresses, which would lead back here.
     pub loopback: Vec<IpAddr>,
+}
+
+/// What says where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums)] // The proxy is a sidecar, or stands beside an ingress controller.
+pub enum Mode {
+    /// The address that its connection was meant for.
+    Sidecar,
+    /// Its header `l5d-dst-override`, and without one its connection's address.
+    Ingress,
 }
 
 /// Accepts what the workload sends: finds out where it goes, and sends it there.
@@ -61,7 +88,8 @@ struct Shared {
     discovery: Discovery,
     metrics: Metrics,
     drain: drain::Watch,
-    destinations: Mutex<HashMap<SocketAddr, Cached>>,
+    in_flight: InFlight,
+    destinations: Mutex<HashMap<Target, Cached>>,
 }
 
 #[derive(Debug)]
@@ -83,7 +111,28 @@ impl Outbound {
     /// An outbound side that serves nothing yet.
     #[must_use]
     pub fn new(settings: Settings, discovery: Discovery, metrics: Metrics, drain: drain::Watch) -> Self {
-        Self(Arc::new(Shared { settings, discovery, metrics, drain, destinations: Mutex::default() }))
+        let in_flight = InFlight::new(settings.max_in_flight, "LINKERD2_PROXY_OUTBOUND_MAX_IN_FLIGHT");
+        Self(Arc::new(Shared { settings, discovery, metrics, drain, in_flight, destinations: Mutex::default() }))
+    }
+
+    /// What is known of a destination, shared by everybody who goes there.
+    pub(crate) fn destination(&self, target: Target) -> Arc<Destination> {
+        self.0.destination(target)
+    }
+
+    /// Sends a request that did not come from the workload.
+    pub(crate) async fn send(&self, destination: &Destination, request: Request<Body>) -> Result<Response<Body>, Error> {
+        destination.discovered(self.0.settings.discovery_timeout).await;
+        destination.send(request).await.map_err(crate::edge::located)
+    }
+
+    /// Carries bytes that did not come from the workload, and are not looked at.
+    pub(crate) async fn carry<I>(&self, io: I, destination: &Destination) -> io::Result<()>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        destination.discovered(self.0.settings.discovery_timeout).await;
+        self.forward(io, destination).await
     }
 
     /// Serves one connection to its end, and logs what went wrong with it.
@@ -97,63 +146,119 @@ impl Outbound {
     }
 
     async fn route(&self, accepted: Accepted, alias: Option<Arc<Alias>>) -> io::Result<()> {
-        let Accepted { io, client, original_dst, .. } = accepted;
-        if self.0.settings.loopback.contains(&original_dst.ip()) {
+        let Accepted { io, original_dst, .. } = accepted;
+        let Settings { loopback, discovery_timeout, detect_timeout, mode, .. } = &self.0.settings;
+        if loopback.contains(&original_dst.ip()) {
             return Err(io::Error::new(io::ErrorKind::ConnectionRefused, format!("{original_dst} would lead back to this workload")));
         }
-        let destination = self.destination(original_dst);
-        destination.discovered(self.0.settings.discovery_timeout).await;
-        let mut labels = vec![("direction", "outbound".to_owned()), ("peer", "src".to_owned())];
-        labels.extend(target(original_dst));
-        labels.extend([("tls", "no_identity".to_owned()), ("no_tls_reason", "loopback".to_owned())]);
-        let mut io: crate::metrics::Counted<TcpStream> = self.0.metrics.tcp.handle(labels).count(io);
-
-        if let Some(refusal) = destination.refusal() {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal.to_string()));
+        let destination = self.0.destination(Target::Addr(original_dst));
+        destination.discovered(*discovery_timeout).await;
+        let Some(known) = destination.snapshot() else {
+            return Err(io::Error::new(io::ErrorKind::NotFound, format!("nothing is known of {original_dst}")));
+        };
+        let parent = &known.policy.parent;
+        let is = |protocol| self.0.metrics.connections.protocol(protocol, parent);
+        match &known.policy.protocol {
+            _ if *mode == Mode::Ingress => is("detect"),
+            _ if known.is_opaque() => {
+                is("opaq");
+                return self.forward(self.count(io, original_dst), &destination).await;
+            }
+            Protocol::Tls(_) => {
+                is("tls");
+                let found = client_hello::detect(io, *detect_timeout).await;
+                let timed_out = |_| io::Error::new(io::ErrorKind::TimedOut, "SNI detection timed out");
+                return match found.map_err(timed_out)?? {
+                    (client_hello::Detected::Hello(Some(name)), io) => {
+                        let server = destination.connect_tls(&name).await.map_err(io::Error::other)?;
+                        self.copy(self.count(io, original_dst), server).await
+                    }
+                    _ => Err(io::Error::new(io::ErrorKind::InvalidData, "Could not find SNI")),
+                };
+            }
+            Protocol::Http1(_) => {
+                is("http/1");
+                return self.http(self.count(io, original_dst), detect::Version::Http1, destination, alias).await;
+            }
+            Protocol::Http2(_) | Protocol::Grpc(_) => {
+                is("http/2");
+                return self.http(self.count(io, original_dst), detect::Version::Http2, destination, alias).await;
+            }
+            Protocol::Detect { .. } | Protocol::Opaque(_) => is("detect"),
         }
-        if destination.is_opaque() {
-            return self.forward(io, &destination).await;
-        }
-        let (detected, front) = detect::detect(&mut io, self.0.settings.detect_timeout).await?;
+        let mut io = self.count(io, original_dst);
+        let begun = Instant::now();
+        let found = detect::detect(&mut io, *detect_timeout).await;
+        let result = found.as_ref().map(|(detected, _)| *detected).map_err(|error| io::Error::from(error.kind()));
+        self.0.metrics.outbound_detect.detected(parent_labels(parent).into(), begun.elapsed(), &result);
+        let (detected, front) = found?;
         let io = Prefixed::new(front, io);
         match detected {
-            detect::Detected::Http(version) => {
-                let service = http::Service::new(Arc::clone(&self.0), destination, alias);
-                let served = server::serve(io, version, service, &self.0.settings.server, self.0.drain.clone()).await;
-                served.map_err(|error| io::Error::other(error.to_string()))
-            }
+            detect::Detected::Http(version) => self.http(io, version, destination, alias).await,
             detect::Detected::Closed => {
-                debug!(client.addr = %client, "socket closed before protocol detection");
+                debug!(client.addr = %accepted.client, "socket closed before protocol detection");
                 Ok(())
             }
             _ => self.forward(io, &destination).await,
         }
     }
 
-    async fn forward<I>(&self, io: I, destination: &Destination) -> io::Result<()>
+    async fn http<I>(&self, io: I, version: detect::Version, to: Arc<Destination>, alias: Option<Arc<Alias>>) -> io::Result<()>
     where
-        I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let server = destination.connect().await.map_err(io::Error::other)?;
-        let _held = self.0.drain.clone();
-        copy::duplex(io, server).await.map(|_| ())
+        let service = http::Service::new(Arc::clone(&self.0), to, alias);
+        let served = server::serve(io, version, service, &self.0.settings.server, self.0.drain.clone()).await;
+        served.map_err(|error| io::Error::other(error.to_string()))
     }
 
+    async fn forward<I>(&self, io: I, destination: &Destination) -> io::Result<()>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        let server = destination.connect().await.map_err(io::Error::other)?;
+        self.copy(io, server).await
+    }
+
+    async fn copy<I>(&self, io: I, mut server: connections::Forwarded) -> io::Result<()>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        let _held = self.0.drain.clone();
+        copy::duplex(io, &mut server.io).await.map(|_| ())
+    }
+
+    fn count<I>(&self, io: I, dst: SocketAddr) -> Counted<I> {
+        let mut labels = vec![("direction", "outbound".to_owned()), ("peer", "src".to_owned())];
+        labels.extend(target(dst));
+        labels.extend([("tls", "no_identity".to_owned()), ("no_tls_reason", "loopback".to_owned())]);
+        self.0.metrics.tcp.handle(labels).count(io)
+    }
+}
+
+impl Shared {
     /// What is known of a destination, shared by everybody who goes there.
-    fn destination(&self, addr: SocketAddr) -> Arc<Destination> {
+    fn destination(&self, target: Target) -> Arc<Destination> {
         let now = Instant::now();
-        let mut destinations = self.0.destinations.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = self.0.settings.idle_timeout;
+        let mut destinations = self.destinations.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = self.settings.idle_timeout;
         destinations.retain(|_, cached| {
             if Arc::strong_count(&cached.destination) > 1 {
                 cached.used_at = now;
             }
             now.saturating_duration_since(cached.used_at) < idle
         });
-        let make =
-            || Cached { destination: Arc::new(Destination::new(addr, &self.0.settings, &self.0.discovery, &self.0.metrics)), used_at: now };
-        let cached = destinations.entry(addr).or_insert_with(make);
+        let make = || Cached {
+            destination: Arc::new(Destination::new(target.clone(), &self.settings, &self.discovery, &self.metrics)),
+            used_at: now,
+        };
+        let cached = destinations.entry(target.clone()).or_insert_with(make);
         cached.used_at = now;
         Arc::clone(&cached.destination)
     }
+}
+
+fn no_dispatcher(backend: &Backend) -> Error {
+    let meta = &backend.meta;
+    Error::new(Cause::NoBackend).message(format!("backend for {} {}/{} has no dispatcher", meta.kind(), meta.namespace(), meta.name()))
 }

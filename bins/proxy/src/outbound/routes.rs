@@ -2,44 +2,49 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
 };
 
-use ::http::{Request, Response, Version};
+use ::http::{Request, Response, Version, request};
 use meshkit_balance::{
-    Balance, Distribute,
+    Distribute,
     distribute::{Backend as Share, Strategy},
 };
-use meshkit_core::{Cause, Dice, Error};
+use meshkit_core::{Cause, Error};
 use meshkit_http::Body;
 use meshkit_policy::{
-    filter::{Filter, FilterLayer, Kind},
+    Meta,
+    filter::{Filter, FilterLayer, Kind as FilterKind},
     grpc, http,
     route::{self, Match, Route},
 };
-use meshkit_retry::{Allow, Plan, Retry, RetryLayer, Timeout};
+use meshkit_retry::{Allow, Plan, Retry, RetryLayer, retry::ByConditions};
 use meshkit_wire::outbound::{Backend, Dispatch, Distribution, Overrides, Policy, Protocol, RouteBackend, Rule};
 use tower::{Layer as _, Service, ServiceExt as _};
 
-use super::destination::Driven;
-use crate::endpoint::{AnyBody, EndpointService};
+use super::{
+    backends::{Backends, Made, Requests},
+    no_dispatcher,
+};
+use crate::{
+    endpoint::AnyBody,
+    metrics::{BackendHandle, RouteFamilies, RouteHandle},
+};
 
-/// An endpoint with its time limits: what a balancer picks from.
-pub(super) type Limited = Timeout<AnyBody<EndpointService>>;
-/// A backend's balancer, shared by every rule that names the backend.
-pub(super) type Balancer = Arc<Driven<Balance<Limited>>>;
+/// Hostnames that a route's metrics tell apart; the requests of further ones count under none.
+const MAX_HOSTNAMES: usize = 100;
 
 type BackendStack<F> = Filter<BackendService, F>;
-type RouteStack<F> = Retry<AnyBody<Filter<Distribute<usize, BackendStack<F>>, F>>>;
+type Tries<F> = Retry<AnyBody<Filter<Distribute<usize, BackendStack<F>>, F>>, ByConditions, Arc<RouteHandle>>;
 
 /// A policy in the form that requests meet.
 #[derive(Debug)]
 pub(super) struct Routes {
-    policy: Arc<Policy>,
     protocol: Stacks,
-    balancers: Vec<(Arc<Backend>, Balancer)>,
+    made: Made<Requests>,
 }
 
 #[derive(Debug)]
@@ -49,136 +54,182 @@ enum Stacks {
     NotHttp,
 }
 
-type HttpRoute = Route<http::Match, RouteStack<http::Filter>>;
-type GrpcRoute = Route<grpc::Match, RouteStack<grpc::Filter>>;
+type HttpRoute = Route<http::Match, Stack<http::Filter>>;
+type GrpcRoute = Route<grpc::Match, Stack<grpc::Filter>>;
+
+/// What the requests of one rule meet.
+struct Stack<F: FilterKind> {
+    metrics: RouteMetrics,
+    tries: Tries<F>,
+}
+
+impl<F: FilterKind> fmt::Debug for Stack<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stack").field("metrics", &self.metrics).finish_non_exhaustive()
+    }
+}
+
+/// The metrics of a rule's route.
+#[derive(Debug)]
+struct RouteMetrics {
+    handle: Arc<RouteHandle>,
+    /// By the host that requests name, where they are to be told apart by it.
+    hosts: Option<Hosts>,
+}
+
+#[derive(Debug)]
+struct Hosts {
+    families: RouteFamilies,
+    parent: Meta,
+    route: Meta,
+    handles: Mutex<HashMap<Box<str>, Arc<RouteHandle>>>,
+}
 
 impl Routes {
     /// Makes the stacks. Balancers of backends that `before` has, too, are taken over with their connections.
-    pub(super) fn new(policy: Arc<Policy>, before: Option<&Self>, dice: &Dice, make: &dyn Fn(&Backend) -> Option<Balancer>) -> Self {
-        let mut maker = Maker { before, dice, make, made: Vec::new(), by_pointer: HashMap::new() };
+    pub(super) fn new(policy: &Policy, before: Option<&Self>, backends: &Backends) -> Self {
+        let families = &backends.metrics.routes;
+        let mut maker =
+            Maker { parent: &policy.parent, before: before.map(|b| &b.made), backends, families: &families.http, made: Made::new() };
         let protocol = match &policy.protocol {
             Protocol::Detect { http1, http2, .. } => Stacks::Http { http1: maker.routes(http1), http2: maker.routes(http2) },
             Protocol::Http1(routes) | Protocol::Http2(routes) => {
                 let routes = maker.routes(routes);
                 Stacks::Http { http1: Arc::clone(&routes), http2: routes }
             }
-            Protocol::Grpc(routes) => Stacks::Grpc(maker.routes(routes)),
+            Protocol::Grpc(routes) => {
+                maker.families = &families.grpc;
+                Stacks::Grpc(maker.routes(routes))
+            }
             Protocol::Tls(_) | Protocol::Opaque(_) => Stacks::NotHttp,
         };
-        let balancers = maker.made;
-        Self { policy, protocol, balancers }
-    }
-
-    /// Are these the routes of that very policy?
-    pub(super) fn is_of(&self, policy: &Arc<Policy>) -> bool {
-        Arc::ptr_eq(&self.policy, policy)
+        let made = maker.made;
+        Self { protocol, made }
     }
 
     /// Sends a request by the most specific rule.
     pub(super) async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Error> {
         let (parts, body) = request.into_parts();
-        let no_route = || Error::new(Cause::NoRoute);
         match &self.protocol {
-            Stacks::Http { http1, http2 } => {
-                let routes = if parts.version == Version::HTTP_2 { http2 } else { http1 };
-                let found = route::find(routes, &parts).ok_or_else(no_route)?;
-                let stack = found.rule.policy.clone();
-                let place = format!("route {}", found.route.meta.name());
-                send(stack, Request::from_parts(parts, body)).await.map_err(|e| e.within(place))
-            }
-            Stacks::Grpc(routes) => {
-                let found = route::find(routes, &parts).ok_or_else(no_route)?;
-                let stack = found.rule.policy.clone();
-                let place = format!("route {}", found.route.meta.name());
-                send(stack, Request::from_parts(parts, body)).await.map_err(|e| e.within(place))
-            }
+            Stacks::Http { http1, http2 } => send(if parts.version == Version::HTTP_2 { http2 } else { http1 }, parts, body).await,
+            Stacks::Grpc(routes) => send(routes, parts, body).await,
             Stacks::NotHttp => Err(Error::new(Cause::NoRoute).message("this destination does not speak HTTP")),
         }
     }
 }
 
-async fn send<F>(stack: RouteStack<F>, request: Request<Body>) -> Result<Response<Body>, Error>
+async fn send<M, F>(routes: &[Route<M, Stack<F>>], parts: request::Parts, body: Body) -> Result<Response<Body>, Error>
 where
-    F: Kind + Send + Sync + 'static,
-    F::Match: Send + Sync,
+    M: Match + Send + Sync,
+    F: FilterKind<Match = M> + Send + Sync + 'static,
 {
-    Ok(stack.oneshot(request).await?.map(Body::wrap))
+    let found = route::find(routes, &parts).ok_or_else(|| Error::new(Cause::NoRoute))?;
+    let Stack { metrics, tries } = &found.rule.policy;
+    let name = || format!("route {}", found.route.meta.name());
+    let (request, exchange) = metrics.handle(&parts).request(Request::from_parts(parts, body));
+    match tries.clone().oneshot(request).await {
+        Ok(response) => Ok(exchange.response(response.map(Body::wrap))),
+        Err(error) => {
+            exchange.failed(&error);
+            Err(error.within(name()))
+        }
+    }
+}
+
+impl RouteMetrics {
+    fn handle(&self, request: &request::Parts) -> Arc<RouteHandle> {
+        let host = |hosts: &Hosts| {
+            let host = request.uri.host()?;
+            let mut handles = hosts.handles.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(handle) = handles.get(host) {
+                return Some(Arc::clone(handle));
+            }
+            (handles.len() < MAX_HOSTNAMES).then(|| {
+                let handle = hosts.families.route(&hosts.parent, &hosts.route, host);
+                handles.insert(host.into(), Arc::clone(&handle));
+                handle
+            })
+        };
+        self.hosts.as_ref().and_then(host).unwrap_or_else(|| Arc::clone(&self.handle))
+    }
 }
 
 /// Makes the stacks of one policy.
 struct Maker<'a> {
-    before: Option<&'a Routes>,
-    dice: &'a Dice,
-    make: &'a dyn Fn(&Backend) -> Option<Balancer>,
-    made: Vec<(Arc<Backend>, Balancer)>,
-    by_pointer: HashMap<*const Backend, Option<Balancer>>,
+    parent: &'a Meta,
+    before: Option<&'a Made<Requests>>,
+    backends: &'a Backends,
+    families: &'a RouteFamilies,
+    made: Made<Requests>,
 }
 
 impl Maker<'_> {
-    fn routes<M, F>(&mut self, routes: &[Route<M, Rule<F>>]) -> Arc<[Route<M, RouteStack<F>>]>
+    fn routes<M, F>(&mut self, routes: &[Route<M, Rule<F>>]) -> Arc<[Route<M, Stack<F>>]>
     where
         M: Match + Clone,
-        F: Kind<Match = M>,
+        F: FilterKind<Match = M>,
     {
         let one = |route: &Route<M, Rule<F>>| Route {
             meta: route.meta.clone(),
             hosts: route.hosts.clone(),
-            rules: route.rules.iter().map(|rule| route::Rule { matches: rule.matches.clone(), policy: self.stack(rule) }).collect(),
+            rules: route
+                .rules
+                .iter()
+                .map(|rule| route::Rule { matches: rule.matches.clone(), policy: self.stack(&route.meta, rule) })
+                .collect(),
         };
         routes.iter().map(one).collect()
     }
 
     /// Outermost first: the order in which a request meets them.
-    fn stack<M, F>(&mut self, rule: &route::Rule<M, Rule<F>>) -> RouteStack<F>
+    fn stack<M, F>(&mut self, route: &Meta, rule: &route::Rule<M, Rule<F>>) -> Stack<F>
     where
         M: Clone,
-        F: Kind<Match = M>,
+        F: FilterKind<Match = M>,
     {
         let Rule { filters, distribution, timeouts, retry, overrides } = &rule.policy;
+        let settings = &self.backends.settings;
+        let dice = settings.endpoint.dice.clone();
+        // What the client sees of the route is counted outside of everything that may send a request twice.
+        let handle = self.families.route(self.parent, route, "");
+        let hosts = settings.hostname_labels.then(|| Hosts {
+            families: self.families.clone(),
+            parent: self.parent.clone(),
+            route: route.clone(),
+            handles: Mutex::default(),
+        });
         let mut plan = Plan::new().timeouts(*timeouts);
         plan.retry = retry.clone();
         plan.overrides = if *overrides == Overrides::Obeyed { Allow::Yes } else { Allow::No };
-        let strategy = if matches!(distribution, Distribution::Random(_)) { Strategy::Weighted } else { Strategy::First };
-        let backend = |(index, (backend, weight)): (usize, (&RouteBackend<F>, u32))| Share::new(index, weight, self.backend(backend));
-        let backends = distribution.backends().enumerate().map(backend).collect();
-
-        // Each try is split anew, to a backend that can take it.
-        let split = Distribute::new(strategy, backends, self.dice.clone());
-        // Each try is filtered: a planned failure may be retried.
-        let filtered = FilterLayer::new(Arc::clone(filters), rule.matches.clone()).dice(self.dice.clone()).layer(split);
         // Counts everything below, and gives what is left of the time to the endpoint. A request of which nothing was sent goes elsewhere once.
-        RetryLayer::new(plan, self.dice.clone()).resend_unsent().hand_on_deadlines().layer(AnyBody(filtered))
+        let retry = RetryLayer::new(plan, dice.clone()).resend_unsent().hand_on_deadlines().observe(Arc::clone(&handle));
+        // Every try is filtered: a planned failure may be retried.
+        let filter = FilterLayer::new(Arc::clone(filters), rule.matches.clone()).dice(dice.clone());
+        // Every try picks its backend anew.
+        let strategy = if matches!(distribution, Distribution::First(_)) { Strategy::First } else { Strategy::Weighted };
+        let shares: Vec<_> =
+            distribution.backends().enumerate().map(|(i, (backend, weight))| Share::new(i, weight, self.backend(route, backend))).collect();
+        let tries = retry.layer(AnyBody(filter.layer(Distribute::new(strategy, shares, dice))));
+        Stack { metrics: RouteMetrics { handle, hosts }, tries }
     }
 
-    fn backend<F: Kind>(&mut self, backend: &RouteBackend<F>) -> BackendStack<F> {
-        let balancer = self.balancer(&backend.backend);
-        let service = BackendService { balance: balancer.as_ref().map(|b| b.balance().clone()), backend: Arc::clone(&backend.backend) };
-        FilterLayer::new(Arc::clone(&backend.filters), Vec::new()).dice(self.dice.clone()).layer(service)
-    }
-
-    fn balancer(&mut self, backend: &Arc<Backend>) -> Option<Balancer> {
-        let pointer = Arc::as_ptr(backend);
-        if let Some(known) = self.by_pointer.get(&pointer) {
-            return known.clone();
-        }
-        let before = self.before.map_or(&[][..], |before| &before.balancers);
-        let same = |all: &[(Arc<Backend>, Balancer)]| all.iter().find(|(known, _)| known == backend).map(|(_, b)| Arc::clone(b));
-        let balancer = same(&self.made).or_else(|| same(before)).or_else(|| (self.make)(backend));
-        if let Some(balancer) = &balancer
-            && !self.made.iter().any(|(known, _)| known == backend)
-        {
-            self.made.push((Arc::clone(backend), Arc::clone(balancer)));
-        }
-        self.by_pointer.insert(pointer, balancer.clone());
-        balancer
+    fn backend<F: FilterKind>(&mut self, route: &Meta, backend: &RouteBackend<F>) -> BackendStack<F> {
+        let dice = self.backends.settings.endpoint.dice.clone();
+        let metrics = self.families.backend(self.parent, route, &backend.backend.meta);
+        let make = || self.backends.requests(self.parent, &backend.backend);
+        let balancer = self.made.get(self.before, &backend.backend, make);
+        let balance = balancer.map(|balancer| balancer.balance().clone());
+        let service = BackendService { balance, backend: Arc::clone(&backend.backend), metrics: Some(metrics) };
+        FilterLayer::new(Arc::clone(&backend.filters), Vec::new()).dice(dice).layer(service)
     }
 }
 
 /// Sends requests to one backend, if it can be reached at all.
 #[derive(Clone, Debug)]
 pub(super) struct BackendService {
-    balance: Option<Balance<Limited>>,
-    backend: Arc<Backend>,
+    pub(super) balance: Option<Requests>,
+    pub(super) backend: Arc<Backend>,
+    pub(super) metrics: Option<Arc<BackendHandle>>,
 }
 
 impl Service<Request<Body>> for BackendService {
@@ -188,38 +239,40 @@ impl Service<Request<Body>> for BackendService {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        match &mut self.balance {
-            Some(balance) => poll_ready(balance, cx),
-            // It takes its share, and fails it.
-            None => Poll::Ready(Ok(())),
-        }
+        // What cannot be reached takes its share, and fails it.
+        self.balance.as_mut().map_or(Poll::Ready(Ok(())), |balance| Service::<Request<Body>>::poll_ready(balance, cx))
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let backend = Arc::clone(&self.backend);
-        match &mut self.balance {
-            Some(balance) => {
-                let response = balance.call(request);
-                Box::pin(async move {
-                    let name = |e: Error| e.within(format!("backend {}", backend_name(&backend)));
-                    Ok(response.await.map_err(name)?.map(Body::wrap))
-                })
+        let (request, exchange) = match &self.metrics {
+            Some(metrics) => {
+                let (request, exchange) = metrics.request(request);
+                (request, Some(exchange))
             }
-            None => Box::pin(async move {
-                let meta = &backend.meta;
-                let message = format!("backend for {} {}/{} has no dispatcher", meta.kind(), meta.namespace(), meta.name());
-                Err(Error::new(Cause::NoBackend).message(message))
-            }),
-        }
+            None => (request, None),
+        };
+        let sent = self.balance.as_mut().map(|balance| balance.call(request));
+        Box::pin(async move {
+            let result = match sent {
+                Some(sent) => sent.await.map(|response| response.map(Body::wrap)),
+                None => Err(no_dispatcher(&backend)),
+            };
+            match (result, exchange) {
+                (Ok(response), Some(exchange)) => Ok(exchange.response(response)),
+                (Ok(response), None) => Ok(response),
+                (Err(error), exchange) => {
+                    if let Some(exchange) = exchange {
+                        exchange.failed(&error);
+                    }
+                    Err(error.within(format!("backend {}", name(&backend))))
+                }
+            }
+        })
     }
 }
 
-/// A balancer's endpoints take requests with any body; these have the proxy's own.
-pub(super) fn poll_ready(balance: &mut Balance<Limited>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-    Service::<Request<Body>>::poll_ready(balance, cx)
-}
-
-fn backend_name(backend: &Backend) -> String {
+fn name(backend: &Backend) -> String {
     match &backend.dispatch {
         Dispatch::Balance { path, .. } => path.clone(),
         Dispatch::Forward(endpoint) => endpoint.addr.to_string(),
