@@ -2,6 +2,7 @@
 
 pub mod edges;
 pub mod exposition;
+pub mod routes;
 pub mod summary;
 
 use std::path::Path;

@@ -4,7 +4,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::edges::{Edge, Scrape, edges};
+use super::{
+    edges::{Edge, Scrape, edges},
+    routes::{Route, routes},
+};
 
 /// What a mesh did.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -17,21 +20,6 @@ pub struct Summary {
     pub denied: Vec<Denied>,
     /// Who proved to be whom, until when.
     pub certificates: Vec<Certificate>,
-}
-
-/// One route of one workload, as its own proxy allowed it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Route {
-    /// The workload.
-    pub workload: String,
-    /// The server.
-    pub server: String,
-    /// The route.
-    pub route: String,
-    /// The authorization.
-    pub authorization: String,
-    /// Requests it allowed.
-    pub allowed: u64,
 }
 
 /// A client that was refused.
@@ -63,25 +51,11 @@ impl Summary {
     #[must_use]
     pub fn of(scrapes: &[Scrape], seconds: f64) -> Self {
         let count = |value: f64| value.max(0.0).round() as u64;
-        let (mut routes, mut denied, mut certificates) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut denied, mut certificates) = (Vec::new(), Vec::new());
         for scrape in scrapes {
             for sample in &scrape.samples {
                 let label = |key: &str| sample.label(key).to_owned();
                 match sample.name.as_str() {
-                    "inbound_http_authz_allow_total" if sample.value > 0.0 => {
-                        let found = Route {
-                            workload: scrape.workload.clone(),
-                            server: label("srv_name"),
-                            route: label("route_name"),
-                            authorization: label("authz_name"),
-                            allowed: count(sample.value),
-                        };
-                        let same = |r: &&mut Route| Route { allowed: found.allowed, ..(**r).clone() } == found;
-                        match routes.iter_mut().find(same) {
-                            Some(known) => known.allowed += found.allowed,
-                            None => routes.push(found),
-                        }
-                    }
                     "inbound_http_authz_deny_total" if sample.value > 0.0 => denied.push(Denied {
                         dst: scrape.workload.clone(),
                         server: label("srv_name"),
@@ -97,7 +71,7 @@ impl Summary {
                 }
             }
         }
-        Self { edges: edges(scrapes, seconds), routes, denied, certificates }
+        Self { edges: edges(scrapes, seconds), routes: routes(scrapes), denied, certificates }
     }
 }
 
@@ -112,6 +86,11 @@ impl fmt::Display for Summary {
                 "{:<12} {:<12} {:>8} {:>8.1} {:>7.1}ms {:>7.1}ms {:>7.1}ms  {tls}",
                 e.src, e.dst, success, e.rps, e.p50_ms, e.p95_ms, e.p99_ms
             )?;
+        }
+        if !self.routes.is_empty() {
+            let (workload, direction, parent, route) = ("WORKLOAD", "DIRECTION", "OF", "ROUTE");
+            writeln!(f, "\n{workload:<12} {direction:<9} {parent:<18} {route:<22} {:>8} {:>8} {:>8}", "SUCCESS", "REQUESTS", "RETRIES")?;
+            self.routes.iter().try_for_each(|route| writeln!(f, "{route}"))?;
         }
         for d in &self.denied {
             let client = if d.client.is_empty() { "a client without an identity" } else { &d.client };
