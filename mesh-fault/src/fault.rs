@@ -45,7 +45,8 @@ pub enum Abort {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rate(NonZeroU64);
 
-/// All faults of a route. Each has a die of its own; delays add up and come before resets, resets before aborts, and the slowest rate counts.
+/// All faults of a route, each with a roll of its own. Delays add up and come first; a reset goes before an abort, the first abort counts, and
+/// so does the slowest rate.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Faults(Arc<[Fault]>);
 

@@ -8,16 +8,10 @@ use tower_layer::Layer;
 use crate::{Counts, Faults, Faulty};
 
 /// Makes a [`Faulty`] of a service. All of them share the dice and the counts.
+///
+/// The same seed and the same requests in the same order give the same trouble.
 pub struct FaultLayer<O = Counts> {
-    pub(crate) shared: Arc<Shared<O>>,
-}
-
-#[derive(Clone)]
-pub(crate) struct Shared<O> {
-    pub(crate) source: Source,
-    pub(crate) dice: Dice,
-    pub(crate) caller: fn(&Extensions) -> Option<&Identity>,
-    pub(crate) observe: O,
+    shared: Arc<Shared<O>>,
 }
 
 /// Where faults come from.
@@ -30,11 +24,27 @@ pub enum Source {
     Watched(watch::Receiver<Arc<Faults>>),
 }
 
+/// What the services of a layer have in common.
+#[derive(Clone)]
+pub(crate) struct Shared<O> {
+    pub(crate) source: Source,
+    pub(crate) dice: Dice,
+    pub(crate) caller: Caller,
+    pub(crate) observe: O,
+}
+
+/// How to tell who asks.
+#[derive(Clone)]
+pub(crate) enum Caller {
+    Told(fn(&Extensions) -> Option<&Identity>),
+    Always(Identity),
+}
+
 impl FaultLayer {
     /// Makes this trouble, for the requests that the dice say.
     #[must_use]
     pub fn new(faults: impl Into<Source>, dice: Dice) -> Self {
-        let caller = Extensions::get::<Identity>;
+        let caller = Caller::Told(Extensions::get::<Identity>);
         Self { shared: Arc::new(Shared { source: faults.into(), dice, caller, observe: Counts::default() }) }
     }
 
@@ -48,9 +58,14 @@ impl FaultLayer {
 impl<O: Clone> FaultLayer<O> {
     /// Says how to tell who asks, from the extensions of a request. By default an [`Identity`] among them.
     #[must_use]
-    pub fn caller(mut self, caller: fn(&Extensions) -> Option<&Identity>) -> Self {
-        Arc::make_mut(&mut self.shared).caller = caller;
-        self
+    pub fn caller(self, caller: fn(&Extensions) -> Option<&Identity>) -> Self {
+        self.told_by(Caller::Told(caller))
+    }
+
+    /// Says that all requests come from this workload, as on its way out.
+    #[must_use]
+    pub fn sole_caller(self, caller: Identity) -> Self {
+        self.told_by(Caller::Always(caller))
     }
 
     /// Tells what happens, in place of counting it.
@@ -59,6 +74,11 @@ impl<O: Clone> FaultLayer<O> {
         let Shared { source, dice, caller, .. } = Arc::unwrap_or_clone(self.shared);
         FaultLayer { shared: Arc::new(Shared { source, dice, caller, observe }) }
     }
+
+    fn told_by(mut self, caller: Caller) -> Self {
+        Arc::make_mut(&mut self.shared).caller = caller;
+        self
+    }
 }
 
 impl<S, O> Layer<S> for FaultLayer<O> {
@@ -66,6 +86,15 @@ impl<S, O> Layer<S> for FaultLayer<O> {
 
     fn layer(&self, inner: S) -> Faulty<S, O> {
         Faulty { inner, shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl Caller {
+    pub(crate) fn of<'a>(&'a self, extensions: &'a Extensions) -> Option<&'a Identity> {
+        match self {
+            Self::Told(caller) => caller(extensions),
+            Self::Always(caller) => Some(caller),
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 #![doc = include_str!("../README.md")]
 
-pub mod body;
 pub mod text;
 
+mod body;
 mod delay;
 mod fault;
 mod future;
@@ -20,6 +20,6 @@ pub use fault::{Abort, Fault, Faults, Kind, Rate};
 pub use future::ResponseFuture;
 pub use layer::{FaultLayer, Source};
 pub use observe::{Counts, Observe};
-pub use peers::{InvalidPeer, Peer, Peers};
+pub use peers::{InvalidPeer, Peer, Peers, Suffix};
 pub use service::Faulty;
 pub use text::InvalidFault;

@@ -10,10 +10,16 @@ use http::{Extensions, Request, Response};
 use meshkit_core::{Cause, Error};
 use tower_service::Service;
 
-use crate::{Fault, Kind, Observe, Rate, ResponseFuture, Source, Throttled, layer::Shared};
+use crate::{
+    Counts, Fault, Kind, Observe, Rate, ResponseFuture, Throttled,
+    layer::{Shared, Source},
+};
 
 /// A service with planned trouble before it.
-pub struct Faulty<S, O = crate::Counts> {
+///
+/// Fails with a [`meshkit_core::Error`]: planned failures have the causes [`Cause::InjectedStatus`], [`Cause::InjectedCode`] and
+/// [`Cause::InjectedReset`], and are never sent to the inner service; an error of the inner service keeps its cause.
+pub struct Faulty<S, O = Counts> {
     pub(crate) inner: S,
     pub(crate) shared: Arc<Shared<O>>,
 }
@@ -26,19 +32,28 @@ pub(crate) struct Trouble {
     pub(crate) rate: Option<Rate>,
 }
 
-impl<O: Observe> Shared<O> {
+impl Trouble {
+    const fn is_none(&self) -> bool {
+        self.delay.is_none() && self.failure.is_none() && self.rate.is_none()
+    }
+}
+
+impl<O> Shared<O> {
     fn trouble(&self, extensions: &Extensions) -> Trouble {
         match &self.source {
             Source::Fixed(faults) => self.roll(faults, extensions),
-            // One snapshot for the request; the guard goes before anything else runs.
-            Source::Watched(faults) => self.roll(&faults.borrow(), extensions),
+            Source::Watched(faults) => {
+                // One snapshot for the request. The guard is dropped before anything else runs.
+                let faults = Arc::clone(&faults.borrow());
+                self.roll(&faults, extensions)
+            }
         }
     }
 
     fn roll(&self, faults: &[Fault], extensions: &Extensions) -> Trouble {
-        let (mut trouble, mut reset, mut abort) = (Trouble::default(), false, None);
+        let (mut trouble, mut abort, mut reset) = (Trouble::default(), None, false);
         for fault in faults {
-            if !fault.from.contains((self.caller)(extensions)) || !self.dice.hit(fault.share) {
+            if !fault.from.meant(|| self.caller.of(extensions)) || !self.dice.hit(fault.share) {
                 continue;
             }
             match fault.kind {
@@ -51,19 +66,7 @@ impl<O: Observe> Shared<O> {
                 Kind::Throttle(rate) => trouble.rate = Some(trouble.rate.map_or(rate, |slowest| slowest.min(rate))),
             }
         }
-        if let Some(length) = trouble.delay {
-            self.observe.delayed(length);
-        }
-        // There is no response to slow down if there is none.
-        if reset {
-            self.observe.reset();
-            (trouble.failure, trouble.rate) = (Some(Cause::InjectedReset), None);
-        } else if let Some(abort) = abort {
-            self.observe.aborted();
-            (trouble.failure, trouble.rate) = (Some(abort.cause()), None);
-        } else if trouble.rate.is_some() {
-            self.observe.throttled();
-        }
+        trouble.failure = if reset { Some(Cause::InjectedReset) } else { abort.map(crate::Abort::cause) };
         trouble
     }
 }
@@ -77,7 +80,7 @@ where
 {
     type Response = Response<Throttled<RB>>;
     type Error = Error;
-    type Future = ResponseFuture<S, Request<B>>;
+    type Future = ResponseFuture<S, Request<B>, O>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx).map_err(|e| Error::from_boxed(e.into()))
@@ -85,13 +88,19 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let trouble = self.shared.trouble(request.extensions());
-        if trouble.delay.is_none() && trouble.failure.is_none() {
-            return ResponseFuture::sent(self.inner.call(request), trouble.rate);
+        if trouble.is_none() {
+            return ResponseFuture::untroubled(self.inner.call(request));
+        }
+        let shared = Arc::clone(&self.shared);
+        if let Some(length) = trouble.delay {
+            shared.observe.delayed(length);
+        } else if trouble.failure.is_none() {
+            return ResponseFuture::slow(self.inner.call(request), trouble.rate, shared);
         }
         // The spare has not been polled ready. It stays behind for the next caller; the instance this caller waited for goes with the request.
         let spare = self.inner.clone();
         let ready = mem::replace(&mut self.inner, spare);
-        ResponseFuture::held(trouble, ready, request)
+        ResponseFuture::held(ready, request, trouble, shared)
     }
 }
 

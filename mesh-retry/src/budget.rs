@@ -118,7 +118,8 @@ impl Budget {
             let allowed = sum(&state.requests) * params.ratio + f64::from(params.min_per_second) * params.ttl.as_secs_f64();
             let left = sum(&state.retries) + 1.0 <= allowed;
             if left {
-                state.retries[position(state.slot, RETRY_SLOTS)] += 1;
+                let newest = &mut state.retries[position(state.slot, RETRY_SLOTS)];
+                *newest = newest.saturating_add(1);
             }
             left
         })
@@ -222,6 +223,63 @@ mod tests {
                 }
             }
         }
+    }
+
+    proptest! {
+        /// Rounding costs a tenth of the window at most: what a shorter window would allow, and a longer one has not used up, is granted.
+        #[test]
+        fn a_retry_that_every_window_allows_is_granted(ratio in 0.0f64..2.0, min in 0u32..5, steps in proptest::collection::vec((0u64..2_000, any::<bool>()), 1..300)) {
+            let start = Instant::now();
+            let budget = Budget::new(params(ratio, min), start);
+            let (mut now, mut requests, mut retries) = (start, Vec::new(), Vec::new());
+            for (gap, retry) in steps {
+                now += Duration::from_millis(gap);
+                if !retry {
+                    budget.deposit(now);
+                    requests.push(now);
+                    continue;
+                }
+                let within = |times: &[Instant], secs| times.iter().filter(|t| now - **t < Duration::from_secs(secs)).count() as f64;
+                let sure = within(&retries, 11) + 1.0 <= within(&requests, 9) * ratio + f64::from(min) * 10.0 - 1e-9;
+                let granted = budget.withdraw(now);
+                prop_assert!(granted || !sure);
+                if granted {
+                    retries.push(now);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn requests_and_retries_at_once_stay_within_what_was_paid_in() {
+        const EACH: usize = 2_000;
+        let now = Instant::now();
+        let budget = Budget::new(params(0.5, 0), now);
+        let taken: usize = std::thread::scope(|scope| {
+            let pay_and_take = || {
+                let one = || {
+                    budget.deposit(now);
+                    usize::from(budget.withdraw(now))
+                };
+                (0..EACH).map(|_| one()).sum::<usize>()
+            };
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(pay_and_take)).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).sum()
+        });
+        assert!(taken <= 4 * EACH / 2, "{taken}");
+        // What was refused on the way is still there.
+        assert_eq!(taken + (0..4 * EACH).filter(|_| budget.withdraw(now)).count(), 4 * EACH / 2);
+    }
+
+    #[test]
+    fn a_clock_that_another_thread_has_passed_forgets_nothing() {
+        let start = Instant::now();
+        let budget = Budget::new(params(1.0, 0), start);
+        let later = start + Duration::from_secs(5);
+        budget.deposit(later);
+        assert!(budget.withdraw(start));
+        assert!(!budget.withdraw(start) && !budget.withdraw(later));
+        assert!(!budget.withdraw(start + Duration::from_secs(1_000_000_000)), "however much time has passed");
     }
 
     #[test]

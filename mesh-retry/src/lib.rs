@@ -7,6 +7,8 @@ pub mod head_timeout;
 pub mod retry;
 pub mod timeout;
 
+#[cfg(test)]
+mod contract;
 mod marker;
 mod overrides;
 mod params;

@@ -7,7 +7,7 @@ use crate::Conditions;
 /// Which requests get another try, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Params {
-    /// Tries after the first one.
+    /// Tries after the first one. Without a wait between them, only a [`Budget`](crate::Budget) keeps a large number from being used up at once.
     pub max_retries: u32,
     /// Bytes of a request's body that are kept to be sent again; a longer one is sent once. Default 64 KiB.
     pub max_request_bytes: usize,

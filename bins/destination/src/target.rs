@@ -5,9 +5,13 @@ use std::net::SocketAddr;
 use meshkit_core::{Authority, Host, grpc::Code};
 use meshkit_wire::Refused;
 use serde::Deserialize;
+use tracing::debug;
+
+/// The longest name of an object, in bytes (RFC 1123).
+const MAX_NAME: usize = 253;
 
 /// A Service, or one of its endpoints.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Name {
     /// The endpoint's own name.
     pub instance: Option<String>,
@@ -20,7 +24,7 @@ pub struct Name {
 }
 
 /// What a path stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(clippy::exhaustive_enums)] // A name or an address.
 pub enum Target {
     /// A name of the cluster.
@@ -70,13 +74,31 @@ impl Target {
 }
 
 impl Context {
-    /// Reads a context token. One that cannot be read says nothing.
+    /// Reads a context token: JSON, or `ns:` and a namespace as old proxies send it. One that cannot be read says nothing.
     #[must_use]
     pub fn parse(token: &str) -> Self {
-        if let Some(ns) = token.strip_prefix("ns:") {
-            return Self { ns: ns.to_owned(), ..Self::default() };
+        if token.is_empty() {
+            return Self::default();
         }
-        serde_json::from_str(token).unwrap_or_default()
+        if let Some(ns) = token.strip_prefix("ns:") {
+            debug!(token, "a context token of the old form");
+            return Self { ns: ns.to_owned(), ..Self::default() }.bounded();
+        }
+        let read = serde_json::from_str(token).unwrap_or_else(|error| {
+            debug!(%error, "a context token cannot be read and says nothing");
+            Self::default()
+        });
+        read.bounded()
+    }
+
+    /// What is longer than any name of the cluster is none: answers are kept by these texts, and a peer chooses them.
+    fn bounded(mut self) -> Self {
+        for name in [&mut self.ns, &mut self.node_name, &mut self.pod] {
+            if name.len() > MAX_NAME {
+                name.clear();
+            }
+        }
+        self
     }
 }
 
@@ -113,5 +135,8 @@ mod tests {
         assert_eq!(Context::parse(r#"{"ns":"a", "nodeName":"b", "pod":"c"}"#).node_name, "b");
         assert_eq!(Context::parse("ns:a").ns, "a");
         assert_eq!(Context::parse("garbage"), Context::default());
+        let long = "x".repeat(MAX_NAME + 1);
+        assert_eq!(Context::parse(&format!("ns:{long}")), Context::default());
+        assert_eq!(Context::parse(&format!(r#"{{"ns":"a","nodeName":"{long}"}}"#)), Context::parse("ns:a"));
     }
 }

@@ -64,7 +64,21 @@ pub fn validate(object: &Object) -> Result<(), Vec<FieldError>> {
         Object::ExternalWorkload(workload) => traffic::check_workload(&workload.spec, &mut faults),
         _ => {}
     }
+    check_trouble(object, &mut faults);
     if faults.0.is_empty() { Ok(()) } else { Err(faults.0) }
+}
+
+/// Planned trouble stands in annotations, where nobody else would look at it.
+fn check_trouble(object: &Object, faults: &mut Faults) {
+    if !matches!(object, Object::Service(_) | Object::Server(_) | Object::HTTPRoute(_) | Object::PolicyHTTPRoute(_) | Object::GRPCRoute(_))
+    {
+        return;
+    }
+    let annotations = &object.metadata().annotations;
+    let read = meshkit_fault::Faults::from_annotations(|key| annotations.get(key).map(String::as_str));
+    for error in read.err().into_iter().flatten() {
+        faults.add(format!("metadata.annotations[{}]", error.field()), error.to_string());
+    }
 }
 
 fn check_server(spec: &ServerSpec, faults: &mut Faults) {

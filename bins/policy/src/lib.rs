@@ -5,6 +5,7 @@
 //! | [`inbound`], [`outbound`] | the answers, as functions of the cluster's objects |
 //! | [`service`] | the policy APIs over these |
 
+pub mod faults;
 pub mod inbound;
 pub mod outbound;
 pub mod service;

@@ -5,10 +5,17 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, stream};
 use meshkit_manifest::Cluster;
 use meshkit_policy::inbound::Policy;
-use meshkit_wire::{Refused, destination::Answers, inbound::Policies, outbound as wire};
+use meshkit_wire::{
+    Refused,
+    destination::Answers,
+    extension::{FaultPlan, Planned},
+    inbound::Policies,
+    outbound as wire,
+};
 use tokio::sync::watch;
 
 use crate::{
+    faults,
     inbound::{self, Mesh, Workload},
     outbound,
 };
@@ -69,5 +76,17 @@ impl wire::Policies for Service {
     fn policy(&self, workload: &str, target: &wire::Target) -> Result<Answers<Arc<wire::Policy>>, Refused> {
         let (workload, target) = (Workload::parse(workload)?, target.clone());
         self.follow(move |cluster, mesh| outbound::policy(cluster, mesh, &workload, &target))
+    }
+}
+
+impl Planned for Service {
+    fn outbound(&self, workload: &str, target: &wire::Target) -> Result<Answers<Arc<FaultPlan>>, Refused> {
+        let (workload, target) = (Workload::parse(workload)?, target.clone());
+        self.follow(move |cluster, _| faults::outbound(cluster, &workload, &target))
+    }
+
+    fn inbound(&self, workload: &str, port: u16) -> Result<Answers<Arc<FaultPlan>>, Refused> {
+        let workload = Workload::parse(workload)?;
+        self.follow(move |cluster, _| faults::inbound(cluster, &workload, port))
     }
 }

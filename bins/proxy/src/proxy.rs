@@ -205,6 +205,7 @@ impl Proxy {
                 policy: config.inbound.default_policy,
                 cluster: config.control.cluster_networks.clone(),
                 detect_timeout: config.inbound.accept.detect_timeout,
+                idle_timeout: config.inbound.discovery_idle_timeout,
                 opaque_ports: config.inbound.opaque_ports.ranges().to_vec(),
             },
             handle.clone(),

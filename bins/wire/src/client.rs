@@ -31,7 +31,7 @@ pub struct Watches {
 }
 
 impl Watches {
-    fn resume(&self, is_final: fn(Code) -> bool) -> Resume {
+    pub(crate) fn resume(&self, is_final: fn(Code) -> bool) -> Resume {
         Resume { limits: self.limits, backoff: self.backoff, dice: self.dice.clone(), is_final }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod destination;
+pub mod extension;
 pub mod identity;
 pub mod inbound;
 mod invalid;

@@ -3,13 +3,16 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
 use bytes::{Buf as _, Bytes};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+
+#[cfg(test)]
+mod tests;
 
 /// A body that is recorded while it is sent, up to a limit. Recording copies nothing: frames share their memory.
 ///
@@ -18,11 +21,20 @@ pub struct ReplayBody<B>(Inner<B>);
 
 enum Inner<B> {
     Once(B),
-    Recorded { tape: Option<Tape<B>>, played: usize, back: Replay<B> },
+    /// There was nothing in it.
+    Empty,
+    Recorded {
+        tape: Option<Tape<B>>,
+        played: usize,
+        back: Replay<B>,
+    },
 }
 
-/// The recording of a body. It is there once nobody sends the body any longer.
-pub struct Replay<B>(Arc<Mutex<Option<Tape<B>>>>);
+/// The recording of a body. It is there once nobody sends the body any longer; that of an empty body always is.
+pub struct Replay<B>(Option<Arc<Slot<B>>>);
+
+/// Where the tape lies while the body is not being sent.
+type Slot<B> = Mutex<Option<Tape<B>>>;
 
 /// Whether a body can be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +65,13 @@ impl<B: Body> ReplayBody<B> {
     /// Records up to `limit` bytes of data.
     #[must_use]
     pub fn new(body: B, limit: usize) -> (Self, Replay<B>) {
+        // Most requests have no body. Those cost nothing, and can be sent again while somebody still holds the first copy.
+        if body.is_end_stream() {
+            return (Self(Inner::Empty), Replay(None));
+        }
         let whole = body.size_hint().lower() <= limit as u64;
         let tape = Tape { frames: Vec::new(), trailers: None, rest: Some(body), room: limit, whole, touched: false };
-        let replay = Replay(Arc::new(Mutex::new(None)));
+        let replay = Replay(Some(Arc::new(Mutex::new(None))));
         (Self(Inner::Recorded { tape: Some(tape), played: 0, back: replay.clone() }), replay)
     }
 
@@ -67,21 +83,31 @@ impl<B: Body> ReplayBody<B> {
 
     /// As far as is known, the whole of it will fit.
     pub(crate) fn can_be_kept(&self) -> bool {
-        matches!(&self.0, Inner::Recorded { tape: Some(tape), .. } if tape.whole)
+        match &self.0 {
+            Inner::Empty => true,
+            Inner::Recorded { tape, .. } => tape.as_ref().is_some_and(|tape| tape.whole),
+            Inner::Once(_) => false,
+        }
     }
 }
 
 impl<B> Clone for Replay<B> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self(self.0.clone())
     }
 }
 
 impl<B> Replay<B> {
+    /// What lies in the slot; an empty body has none.
+    fn slot(&self) -> Option<MutexGuard<'_, Option<Tape<B>>>> {
+        self.0.as_ref().map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Can the body be sent again?
     #[must_use]
     pub fn replayable(&self) -> Replayable {
-        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        let Some(slot) = self.slot() else { return Replayable::Yes };
+        match &*slot {
             Some(tape) if tape.whole => Replayable::Yes,
             Some(_) => Replayable::No,
             None => Replayable::InUse,
@@ -91,19 +117,21 @@ impl<B> Replay<B> {
     /// Is the body back as it was given, without anybody having read of it?
     #[must_use]
     pub fn untouched(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|tape| !tape.touched)
+        self.slot().is_none_or(|slot| slot.as_ref().is_some_and(|tape| !tape.touched))
     }
 
     /// The body, from its beginning; `None` if it is in use or cannot be had again.
     #[must_use]
     pub fn body(&self) -> Option<ReplayBody<B>> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let tape = held.take_if(|tape| tape.whole || !tape.touched)?;
+        let Some(mut slot) = self.slot() else { return Some(ReplayBody(Inner::Empty)) };
+        let tape = slot.take_if(|tape| tape.whole || !tape.touched)?;
         Some(ReplayBody(Inner::Recorded { tape: Some(tape), played: 0, back: self.clone() }))
     }
 
     fn put(&self, tape: Tape<B>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(tape);
+        if let Some(mut slot) = self.slot() {
+            *slot = Some(tape);
+        }
     }
 }
 
@@ -182,6 +210,7 @@ impl<B: Body + Unpin> Body for ReplayBody<B> {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
                 return Poll::Ready(frame.map(|frame| frame.map(|f| f.map_data(|mut data| data.copy_to_bytes(data.remaining())))));
             }
+            Inner::Empty => return Poll::Ready(None),
             Inner::Recorded { tape, played, back } => (tape, played, back),
         };
         let Some(tape) = slot else { return Poll::Ready(None) };
@@ -208,7 +237,7 @@ impl<B: Body + Unpin> Body for ReplayBody<B> {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Inner::Once(body) => body.is_end_stream(),
-            Inner::Recorded { tape: None, .. } => true,
+            Inner::Empty | Inner::Recorded { tape: None, .. } => true,
             Inner::Recorded { tape: Some(tape), played, .. } => {
                 *played >= tape.frames.len() && tape.trailers.is_none() && tape.rest.as_ref().is_none_or(Body::is_end_stream)
             }
@@ -218,7 +247,7 @@ impl<B: Body + Unpin> Body for ReplayBody<B> {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Inner::Once(body) => body.size_hint(),
-            Inner::Recorded { tape: None, .. } => SizeHint::with_exact(0),
+            Inner::Empty | Inner::Recorded { tape: None, .. } => SizeHint::with_exact(0),
             Inner::Recorded { tape: Some(tape), played, .. } => {
                 let recorded = tape.frames[*played..].iter().map(|data| data.len() as u64).sum::<u64>();
                 let rest = tape.rest.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint);

@@ -14,7 +14,12 @@ use pin_project::pin_project;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tower_service::Service;
 
-use super::{Judge, Observe, Verdict, is_retryable_error, layer::Shared, service::prepare, verdict};
+use super::{
+    Judge, Observe, Verdict, is_retryable_error,
+    layer::Shared,
+    service::prepare,
+    verdict::{like_response, verdict},
+};
 use crate::{Limits, NotSent, Params, PeekBody, Replay, ReplayBody, Replayable, marker::carries, timeout::Limit};
 
 type Outcome<RB> = Result<Response<PeekBody<RB>>, Error>;
@@ -44,6 +49,8 @@ enum State<F, RB: Body> {
     Peeking {
         response: Option<Response<PeekBody<RB>>>,
     },
+    /// Nothing of the last try is left but its outcome: what it held is free before the next one asks for it.
+    Between,
     // The outcome is kept: it is the answer if the next try cannot be sent. It is also the larger part of the state.
     Backoff {
         #[pin]
@@ -125,12 +132,15 @@ where
             return Next::Resend;
         }
         let Some(params) = self.params() else { return Next::Answer };
+        let judge = |status, code| self.shared.judge.is_retryable(&params.conditions, status, code);
         let retryable = match outcome {
             Ok(response) => {
                 let code = Code::from_headers(response.headers()).or_else(|| response.body().trailers().and_then(Code::from_headers));
-                self.shared.judge.is_retryable(&params.conditions, response.status(), code)
+                judge(response.status(), code)
             }
-            Err(error) => is_retryable_error(error),
+            Err(error) => {
+                is_retryable_error(error) || like_response(error, &self.head.headers).is_some_and(|(status, code)| judge(status, code))
+            }
         };
         let observe = &self.shared.observe;
         let withdraw = || self.shared.budget.as_ref().is_none_or(|budget| budget.withdraw(Instant::now()));
@@ -170,15 +180,23 @@ where
         let mut this = self.project();
         // The response first: an answer that arrived in time is not thrown away.
         if let Poll::Ready(outcome) = poll_tries(this.state.as_mut(), this.again, cx) {
-            return Poll::Ready(outcome);
+            // The timer at the endpoint rings together with this one. A head without a frame that it left is no answer in time.
+            let broken_off = outcome.as_ref().is_ok_and(|response| response.body().has_failed());
+            return Poll::Ready(match *this.limit {
+                Some(limit) if broken_off && limit.at() <= Instant::now() => Err(too_late(limit)),
+                _ => outcome,
+            });
         }
-        if let (Some(deadline), Some(limit)) = (this.deadline.as_pin_mut(), this.limit) {
+        if let (Some(deadline), Some(limit)) = (this.deadline.as_pin_mut(), *this.limit) {
             ready!(deadline.poll(cx));
-            let error = Error::new(Cause::RequestTimeout(limit.length()));
-            return Poll::Ready(Err(error.within("timed out waiting for response headers")));
+            return Poll::Ready(Err(too_late(limit)));
         }
         Poll::Pending
     }
+}
+
+fn too_late(limit: Limit) -> Error {
+    Error::new(Cause::RequestTimeout(limit.length())).within("timed out waiting for response headers")
 }
 
 fn poll_tries<S, B, RB, J, O>(
@@ -199,6 +217,7 @@ where
             StateProj::Waiting { response } => {
                 let outcome = ready!(response.poll(cx)).map_err(|e| Error::from_boxed(e.into()));
                 let outcome = outcome.map(|response| response.map(PeekBody::new));
+                state.set(State::Between);
                 match outcome {
                     Ok(response) if slot.as_ref().is_some_and(|again| again.wants_peek(&response)) => {
                         state.set(State::Peeking { response: Some(response) });
@@ -215,6 +234,7 @@ where
                 ready!(sleep.poll(cx));
                 (outcome.take().expect("polled after completion"), true)
             }
+            StateProj::Between => panic!("polled after completion"),
         };
         let Some(again) = slot else { return Poll::Ready(outcome) };
 

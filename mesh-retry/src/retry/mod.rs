@@ -4,6 +4,8 @@ mod future;
 mod layer;
 mod observe;
 mod service;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 pub use future::ResponseFuture;

@@ -1,5 +1,8 @@
-use http::StatusCode;
-use meshkit_core::{Cause, Error, grpc::Code};
+use http::{HeaderMap, StatusCode};
+use meshkit_core::{
+    Cause, Error,
+    grpc::{Code, is_grpc},
+};
 
 use crate::{Conditions, Refused, Replayable, marker::carries};
 
@@ -66,10 +69,23 @@ pub fn verdict(retryable: bool, retries: u32, max_retries: u32, body: Replayable
 /// Is a failure without a response worth another try?
 ///
 /// A service in fail-fast, a single try that took too long, and a stream refused unseen are. A shed request is not: there is too much to do
-/// already. Broken connections are responses by the time they arrive here, and judged by their status.
+/// already. Broken connections and planned failures are judged like the responses that they become at the edge.
 #[must_use]
 pub fn is_retryable_error(error: &Error) -> bool {
     matches!(error.cause(), Cause::FailFast | Cause::HeadersTimeout(_)) || carries::<Refused>(error)
+}
+
+/// The response that a failure to connect, a reset or a planned failure becomes at the edge: conditions are about these, too. `None` for
+/// other failures.
+pub(super) fn like_response(error: &Error, request: &HeaderMap) -> Option<(StatusCode, Option<Code>)> {
+    let cause = error.cause();
+    let answer = cause.answer();
+    match cause {
+        Cause::InjectedCode(code) => Some((StatusCode::OK, Some(*code))),
+        _ if !cause.is_transport() && !matches!(cause, Cause::InjectedStatus(_) | Cause::InjectedReset) => None,
+        _ if is_grpc(request) => Some((StatusCode::OK, Some(answer.code))),
+        _ => Some((answer.status, None)),
+    }
 }
 
 #[cfg(test)]
@@ -89,6 +105,25 @@ mod tests {
         assert!(is_retryable_error(&Error::new(Cause::Downgraded).caused_by(std::io::Error::other(Refused))));
         for cause in [Cause::LoadShed, Cause::Io, Cause::RequestTimeout(second), Cause::ResponseTimeout(second), Cause::Unexpected] {
             assert!(!is_retryable_error(&Error::new(cause)));
+        }
+    }
+
+    #[test]
+    fn broken_connections_and_planned_failures_are_judged_like_responses() {
+        let (http, mut grpc) = (HeaderMap::new(), HeaderMap::new());
+        grpc.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/grpc+proto"));
+        let like = |cause: Cause, request| like_response(&Error::new(cause), request);
+        for cause in [Cause::Io, Cause::Downgraded, Cause::InjectedReset] {
+            assert_eq!(like(cause.clone(), &http), Some((StatusCode::BAD_GATEWAY, None)));
+            assert_eq!(like(cause, &grpc), Some((StatusCode::OK, Some(Code::UNAVAILABLE))));
+        }
+        let connect = Cause::ConnectTimeout(Duration::from_secs(1));
+        assert_eq!(like(connect.clone(), &http), Some((StatusCode::GATEWAY_TIMEOUT, None)));
+        assert_eq!(like(connect, &grpc), Some((StatusCode::OK, Some(Code::DEADLINE_EXCEEDED))));
+        assert_eq!(like(Cause::InjectedStatus(StatusCode::GONE), &http), Some((StatusCode::GONE, None)));
+        assert_eq!(like(Cause::InjectedCode(Code::ABORTED), &http), Some((StatusCode::OK, Some(Code::ABORTED))));
+        for cause in [Cause::LoadShed, Cause::Denied, Cause::NoBackend, Cause::RateLimited, Cause::Unexpected] {
+            assert_eq!(like(cause, &http), None);
         }
     }
 

@@ -7,10 +7,10 @@ use std::{
 use http_body::{Body, Frame, SizeHint};
 use meshkit_core::Error;
 use pin_project::{pin_project, pinned_drop};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
-    flow::Flow,
+    flow::Sending,
     watchdog::{Phase, Watchdog},
 };
 
@@ -20,7 +20,7 @@ use super::{
 pub struct RequestBody<B> {
     #[pin]
     inner: B,
-    flow: Option<Flow>,
+    sending: Option<Sending>,
 }
 
 /// A response body that fails when a limit is reached.
@@ -30,22 +30,24 @@ pub struct ResponseBody<B> {
     #[pin]
     inner: B,
     watchdog: Option<Watchdog>,
+    /// Set when a frame is waited for. It is boxed, so that a body may be moved between two frames.
+    sleep: Option<Pin<Box<Sleep>>>,
     failed: bool,
 }
 
 impl<B> RequestBody<B> {
     pub(super) const fn free(inner: B) -> Self {
-        Self { inner, flow: None }
+        Self { inner, sending: None }
     }
 
-    pub(super) const fn told(inner: B, flow: Flow) -> Self {
-        Self { inner, flow: Some(flow) }
+    pub(super) const fn told(inner: B, sending: Sending) -> Self {
+        Self { inner, sending: Some(sending) }
     }
 }
 
 impl<B> ResponseBody<B> {
     pub(super) const fn new(inner: B, watchdog: Option<Watchdog>) -> Self {
-        Self { inner, watchdog, failed: false }
+        Self { inner, watchdog, sleep: None, failed: false }
     }
 }
 
@@ -56,13 +58,13 @@ impl<B: Body> Body for RequestBody<B> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
         let frame = ready!(this.inner.as_mut().poll_frame(cx));
-        if let Some(flow) = this.flow {
+        if let Some(sending) = this.sending {
             let now = Instant::now();
             match &frame {
-                Some(Ok(frame)) if !frame.is_trailers() && !this.inner.is_end_stream() => flow.active(now),
+                Some(Ok(frame)) if !frame.is_trailers() && !this.inner.is_end_stream() => sending.active(now),
                 _ => {
-                    flow.sent(now);
-                    *this.flow = None;
+                    sending.sent(now);
+                    *this.sending = None;
                 }
             }
         }
@@ -81,8 +83,8 @@ impl<B: Body> Body for RequestBody<B> {
 #[pinned_drop]
 impl<B> PinnedDrop for RequestBody<B> {
     fn drop(self: Pin<&mut Self>) {
-        if let Some(flow) = self.project().flow {
-            flow.sent(Instant::now());
+        if let Some(sending) = self.project().sending {
+            sending.sent(Instant::now());
         }
     }
 }
@@ -101,7 +103,7 @@ where
             return Poll::Ready(None);
         }
         if let Poll::Ready(frame) = this.inner.poll_frame(cx) {
-            match (&frame, &*this.watchdog) {
+            match (&frame, &mut *this.watchdog) {
                 (None | Some(Err(_)), _) => *this.watchdog = None,
                 (Some(Ok(_)), Some(watchdog)) => watchdog.active(Instant::now()),
                 (Some(Ok(_)), None) => {}
@@ -109,7 +111,9 @@ where
             return Poll::Ready(frame.map(|frame| frame.map_err(|e| Error::from_boxed(e.into()))));
         }
         let Some(watchdog) = this.watchdog else { return Poll::Pending };
-        let error = ready!(watchdog.poll(Phase::Stream, cx));
+        let Some(next) = watchdog.next(Phase::Stream, cx) else { return Poll::Pending };
+        let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep_until(next)));
+        let error = ready!(watchdog.poll(Phase::Stream, sleep.as_mut(), cx));
         *this.failed = true;
         *this.watchdog = None;
         Poll::Ready(Some(Err(error)))

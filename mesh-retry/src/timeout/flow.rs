@@ -5,21 +5,65 @@ use std::{
 
 use tokio::time::Instant;
 
-/// What the request's body tells the response's side, which holds the timer.
+/// How far an exchange is, as the response's side sees it, which holds the timer.
+#[derive(Debug)]
+pub(super) enum Flow {
+    /// Nobody else has anything to tell: the request has no body, or no limit depends on it.
+    Alone(Progress),
+    /// The request's body has.
+    Told(Sending),
+}
+
+/// What there is to know of an exchange.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Progress {
+    /// When the request was sent whole.
+    pub(super) sent_at: Option<Instant>,
+    /// When something last moved, either way.
+    pub(super) active_at: Instant,
+}
+
+/// What the request's body tells the response's side.
 #[derive(Clone, Debug)]
-pub(super) struct Flow(Arc<Mutex<State>>);
+pub(super) struct Sending(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    sent_at: Option<Instant>,
-    active_at: Instant,
+    progress: Progress,
     /// Who waits for the request to be sent: from then on there may be something to time.
     waker: Option<Waker>,
 }
 
 impl Flow {
+    /// The request is as good as sent.
+    pub(super) const fn alone(now: Instant) -> Self {
+        Self::Alone(Progress { sent_at: Some(now), active_at: now })
+    }
+
+    pub(super) fn active(&mut self, now: Instant) {
+        match self {
+            Self::Alone(progress) => progress.active_at = progress.active_at.max(now),
+            Self::Told(sending) => sending.active(now),
+        }
+    }
+
+    /// Wakes the asker when the request comes to be sent.
+    pub(super) fn read(&self, waker: &Waker) -> Progress {
+        match self {
+            Self::Alone(progress) => *progress,
+            Self::Told(sending) => sending.with(|state| {
+                if state.progress.sent_at.is_none() && !state.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+                    state.waker = Some(waker.clone());
+                }
+                state.progress
+            }),
+        }
+    }
+}
+
+impl Sending {
     pub(super) fn new(now: Instant) -> Self {
-        Self(Arc::new(Mutex::new(State { sent_at: None, active_at: now, waker: None })))
+        Self(Arc::new(Mutex::new(State { progress: Progress { sent_at: None, active_at: now }, waker: None })))
     }
 
     fn with<T>(&self, then: impl FnOnce(&mut State) -> T) -> T {
@@ -27,27 +71,17 @@ impl Flow {
     }
 
     pub(super) fn active(&self, now: Instant) {
-        self.with(|state| state.active_at = state.active_at.max(now));
+        self.with(|state| state.progress.active_at = state.progress.active_at.max(now));
     }
 
     pub(super) fn sent(&self, now: Instant) {
         let waker = self.with(|state| {
-            state.sent_at.get_or_insert(now);
-            state.active_at = state.active_at.max(now);
+            state.progress.sent_at.get_or_insert(now);
+            state.progress.active_at = state.progress.active_at.max(now);
             state.waker.take()
         });
         if let Some(waker) = waker {
             waker.wake();
         }
-    }
-
-    /// When the request was sent, and when something last moved. Wakes the asker when the first of them comes to be known.
-    pub(super) fn read(&self, waker: &Waker) -> (Option<Instant>, Instant) {
-        self.with(|state| {
-            if state.sent_at.is_none() && !state.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-                state.waker = Some(waker.clone());
-            }
-            (state.sent_at, state.active_at)
-        })
     }
 }

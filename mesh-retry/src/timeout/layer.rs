@@ -10,7 +10,11 @@ use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Limits, RequestBody, ResponseBody, ResponseFuture, flow::Flow, watchdog::Watchdog};
+use super::{
+    Limits, RequestBody, ResponseBody, ResponseFuture,
+    flow::{Flow, Sending},
+    watchdog::Watchdog,
+};
 use crate::Timeouts;
 
 /// Makes a [`Timeout`] of a service.
@@ -65,13 +69,12 @@ where
             return ResponseFuture::new(self.inner.call(request.map(RequestBody::free)), None);
         };
         let now = Instant::now();
-        let flow = Flow::new(now);
-        let request = if request.body().is_end_stream() {
-            flow.sent(now);
-            request.map(RequestBody::free)
-        } else {
-            request.map(|body| RequestBody::told(body, flow.clone()))
-        };
-        ResponseFuture::new(self.inner.call(request), Some(Watchdog::new(limits, flow)))
+        if !limits.follow_request() || request.body().is_end_stream() {
+            let response = self.inner.call(request.map(RequestBody::free));
+            return ResponseFuture::new(response, Some(Watchdog::new(limits, Flow::alone(now))));
+        }
+        let sending = Sending::new(now);
+        let response = self.inner.call(request.map(|body| RequestBody::told(body, sending.clone())));
+        ResponseFuture::new(response, Some(Watchdog::new(limits, Flow::Told(sending))))
     }
 }

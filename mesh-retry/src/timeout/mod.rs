@@ -10,12 +10,15 @@
 //! | headers | request sent whole | head of the response |
 //! | idle | last frame either way | next frame either way |
 //!
-//! One timer serves all of them; without limits there is none.
+//! One timer serves all of them; without limits there is none. Memory is taken for a request's body that has to be followed, and for a timer
+//! when a frame of the response is waited for.
 
 mod body;
 mod flow;
 mod future;
 mod layer;
+#[cfg(test)]
+mod tests;
 mod watchdog;
 
 pub use body::{RequestBody, ResponseBody};
@@ -74,6 +77,11 @@ impl Limits {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Does any of them depend on the request's body?
+    pub(crate) const fn follow_request(&self) -> bool {
+        self.response.is_some() || self.headers.is_some() || self.idle.is_some()
     }
 
     pub(crate) fn starting(timeouts: Timeouts) -> Option<Self> {

@@ -6,9 +6,12 @@ use std::{
 };
 
 use meshkit_core::{Cause, Error};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep};
 
-use super::{Limits, flow::Flow};
+use super::{
+    Limits,
+    flow::{Flow, Progress},
+};
 
 /// Where an exchange stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,33 +20,35 @@ pub(super) enum Phase {
     Stream,
 }
 
-/// The timer of an exchange. It is boxed, since it moves from the response's future to its body; nobody has one without limits.
+/// Knows which limit is reached next. The timer is its owner's: it cannot move from the response's future to its body.
 #[derive(Debug)]
 pub(super) struct Watchdog {
     limits: Limits,
     flow: Flow,
-    sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Watchdog {
-    pub(super) fn new(limits: Limits, flow: Flow) -> Self {
-        Self { limits, flow, sleep: None }
+    pub(super) const fn new(limits: Limits, flow: Flow) -> Self {
+        Self { limits, flow }
     }
 
-    pub(super) fn active(&self, now: Instant) {
+    pub(super) fn active(&mut self, now: Instant) {
         if self.limits.idle.is_some() {
             self.flow.active(now);
         }
     }
 
+    /// When the first of the limits will be reached. The task is woken when that may have changed.
+    pub(super) fn next(&self, phase: Phase, cx: &Context<'_>) -> Option<Instant> {
+        next(&self.limits, phase, self.flow.read(cx.waker())).map(|(at, _)| at)
+    }
+
     /// Ready when the first of the limits is reached.
-    pub(super) fn poll(&mut self, phase: Phase, cx: &mut Context<'_>) -> Poll<Error> {
+    pub(super) fn poll(&self, phase: Phase, mut sleep: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<Error> {
         loop {
-            let (sent_at, active_at) = self.flow.read(cx.waker());
-            let Some((at, cause)) = next(&self.limits, phase, sent_at, active_at) else {
+            let Some((at, cause)) = next(&self.limits, phase, self.flow.read(cx.waker())) else {
                 return Poll::Pending;
             };
-            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
             // A timer that rings early finds the limit further away and is set again; one that would ring late is set now.
             if at < sleep.deadline() {
                 sleep.as_mut().reset(at);
@@ -63,7 +68,8 @@ impl Watchdog {
 }
 
 /// The first limit to be reached, if nothing else happens.
-fn next(limits: &Limits, phase: Phase, sent_at: Option<Instant>, active_at: Instant) -> Option<(Instant, Cause)> {
+fn next(limits: &Limits, phase: Phase, progress: Progress) -> Option<(Instant, Cause)> {
+    let Progress { sent_at, active_at } = progress;
     let after = |start: Option<Instant>, length: Option<Duration>, cause: fn(Duration) -> Cause| {
         let length = length?;
         Some((start?.checked_add(length)?, cause(length)))
@@ -78,4 +84,40 @@ fn next(limits: &Limits, phase: Phase, sent_at: Option<Instant>, active_at: Inst
     .into_iter()
     .flatten()
     .min_by_key(|(at, _)| *at)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::timeout::Limit;
+
+    proptest! {
+        #[test]
+        fn the_first_limit_counts_and_only_those_that_have_started(
+            request in proptest::option::of(1u64..100),
+            response in proptest::option::of(1u64..100),
+            headers in proptest::option::of(1u64..100),
+            idle in proptest::option::of(1u64..100),
+            sent in proptest::option::of(0u64..100),
+            active in 0u64..100,
+            streaming: bool,
+        ) {
+            let start = Instant::now();
+            let secs = |n: Option<u64>| n.map(Duration::from_secs);
+            let at = |n: u64| start + Duration::from_secs(n);
+            let limits = Limits {
+                request: secs(request).and_then(|length| Limit::after(start, length)),
+                response: secs(response),
+                headers: secs(headers),
+                idle: secs(idle),
+            };
+            let phase = if streaming { Phase::Stream } else { Phase::Headers };
+            let after = |n: Option<u64>| Some(n? + sent?);
+            let expected = [request, after(response), after(headers.filter(|_| !streaming)), idle.map(|n| n + active)];
+            let found = next(&limits, phase, Progress { sent_at: sent.map(at), active_at: at(active) });
+            prop_assert_eq!(found.map(|(at, _)| at), expected.into_iter().flatten().min().map(at));
+        }
+    }
 }

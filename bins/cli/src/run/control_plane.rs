@@ -21,7 +21,7 @@ use meshkit_identity::{Issuer, Lifetimes, Tokens, authority::Authority};
 use meshkit_manifest::{Cluster, Event, Fault, Folder, Key, Kind};
 use meshkit_policy::DefaultPolicy;
 use meshkit_tls::{Credentials, KeyPair, Store, Tag, TrustAnchors, rustls::pki_types::CertificateDer};
-use meshkit_wire::{destination, identity, inbound, outbound};
+use meshkit_wire::{destination, extension, identity, inbound, outbound};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -103,7 +103,15 @@ pub async fn serve(settings: &Settings) -> io::Result<()> {
         accept(
             policy_port,
             destination_tls,
-            Policies { inbound: inbound::server(Arc::clone(&policies)), outbound: outbound::server(policies) }
+            ByPath {
+                prefix: "/io.linkerd.proxy.outbound.",
+                first: outbound::server(Arc::clone(&policies)),
+                other: ByPath {
+                    prefix: extension::PATH,
+                    first: extension::server(Arc::clone(&policies)),
+                    other: inbound::server(policies)
+                },
+            }
         ),
     );
     Ok(())
@@ -161,34 +169,36 @@ fn credentials(
     Ok(store)
 }
 
-/// The two policy APIs on one port, told apart by the path of a call.
+/// Two services on one port, told apart by the path of a call.
 #[derive(Clone)]
-struct Policies<I, O> {
-    inbound: I,
-    outbound: O,
+struct ByPath<A, B> {
+    /// How the paths of the first one begin.
+    prefix: &'static str,
+    first: A,
+    other: B,
 }
 
 type GrpcResponse = http::Response<tonic::body::Body>;
 
-impl<I, O> tower::Service<http::Request<hyper::body::Incoming>> for Policies<I, O>
+impl<A, B> tower::Service<http::Request<hyper::body::Incoming>> for ByPath<A, B>
 where
-    I: tower::Service<http::Request<hyper::body::Incoming>, Response = GrpcResponse, Error = Infallible>,
-    O: tower::Service<http::Request<hyper::body::Incoming>, Response = GrpcResponse, Error = Infallible>,
+    A: tower::Service<http::Request<hyper::body::Incoming>, Response = GrpcResponse, Error = Infallible>,
+    B: tower::Service<http::Request<hyper::body::Incoming>, Response = GrpcResponse, Error = Infallible>,
 {
     type Response = GrpcResponse;
     type Error = Infallible;
-    type Future = Either<I::Future, O::Future>;
+    type Future = Either<A::Future, B::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // Both are asked every time: which one is called is not known yet.
-        let (inbound, outbound) = (self.inbound.poll_ready(cx), self.outbound.poll_ready(cx));
-        if inbound.is_ready() && outbound.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        let (first, other) = (self.first.poll_ready(cx), self.other.poll_ready(cx));
+        if first.is_ready() && other.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     fn call(&mut self, request: http::Request<hyper::body::Incoming>) -> Self::Future {
-        match request.uri().path().starts_with("/io.linkerd.proxy.outbound.") {
-            true => Either::Right(self.outbound.call(request)),
-            false => Either::Left(self.inbound.call(request)),
+        match request.uri().path().starts_with(self.prefix) {
+            true => Either::Left(self.first.call(request)),
+            false => Either::Right(self.other.call(request)),
         }
     }
 }

@@ -71,15 +71,20 @@ impl Workload {
 /// # Errors
 /// There is no such workload.
 pub fn policy(cluster: &Cluster, mesh: &Mesh, workload: &Workload, port: u16) -> Result<Policy, Refused> {
-    let pod = cluster.pod(&workload.ns, &workload.pod).ok_or_else(|| Refused::new(Code::NOT_FOUND, "unknown server"))?;
+    let pod = pod(cluster, workload)?;
     match server(cluster, pod, port) {
         Some(server) => Ok(of_server(cluster, mesh, pod, port, server)),
         None => Ok(without_server(mesh, pod, port)),
     }
 }
 
+/// The Pod of a workload.
+pub(crate) fn pod<'a>(cluster: &'a Cluster, workload: &Workload) -> Result<&'a Arc<Pod>, Refused> {
+    cluster.pod(&workload.ns, &workload.pod).ok_or_else(|| Refused::new(Code::NOT_FOUND, "unknown server"))
+}
+
 /// The Server that selects the Pod's port: the oldest, then the first by name.
-fn server<'a>(cluster: &'a Cluster, pod: &Pod, port: u16) -> Option<&'a Arc<Server>> {
+pub(crate) fn server<'a>(cluster: &'a Cluster, pod: &Pod, port: u16) -> Option<&'a Arc<Server>> {
     let servers = cluster.objects().filter_map(|object| match object {
         Object::Server(server) => Some(server),
         _ => None,

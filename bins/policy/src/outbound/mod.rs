@@ -3,7 +3,14 @@
 mod convert;
 mod routes;
 
-use std::{net::SocketAddr, num::NonZeroU16, sync::Arc, time::Duration};
+pub(crate) use routes::applies;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+    sync::Arc,
+    time::Duration,
+};
 
 use meshkit_core::{Authority, Backoff, grpc::Code};
 use meshkit_manifest::{Cluster, annotations, core::Service};
@@ -31,21 +38,14 @@ const ACCRUAL: &str = "balancer.linkerd.io/failure-accrual";
 /// # Errors
 /// There is no such destination, or its name is malformed.
 pub fn policy(cluster: &Cluster, mesh: &Mesh, source: &Workload, target: &Target) -> Result<Policy, Refused> {
-    let not_found = || Refused::new(Code::NOT_FOUND, "No such service");
     match target {
         Target::Authority(text) => {
             let authority = Authority::parse(text, 80).map_err(|e| Refused::new(Code::INVALID_ARGUMENT, e.to_string()))?;
-            let mut labels = authority.name().ok_or_else(not_found)?.split('.');
-            let (Some(name), Some(namespace), Some("svc")) = (labels.next(), labels.next(), labels.next()) else {
-                return Err(not_found());
-            };
-            let service = cluster.service(namespace, name).ok_or_else(not_found)?;
+            let service = named_service(cluster, &authority)?;
             Ok(of_service(cluster, mesh, source, service, authority.port()))
         }
         Target::Addr(addr) => {
-            let ip = addr.ip().to_string();
-            let owns = |s: &&Arc<Service>| s.spec.cluster_ip.as_ref() == Some(&ip) || s.spec.cluster_ips.contains(&ip);
-            if let Some(service) = cluster.services().find(owns) {
+            if let Some(service) = addressed_service(cluster, addr.ip()) {
                 let declared = service.spec.ports.iter().any(|p| p.port == addr.port());
                 return Ok(if declared { of_service(cluster, mesh, source, service, addr.port()) } else { undefined_port() });
             }
@@ -55,6 +55,25 @@ pub fn policy(cluster: &Cluster, mesh: &Mesh, source: &Workload, target: &Target
             Ok(external(*addr))
         }
     }
+}
+
+fn not_found() -> Refused {
+    Refused::new(Code::NOT_FOUND, "No such service")
+}
+
+/// The Service of a name such as `web.ns.svc.cluster.local`.
+pub(crate) fn named_service<'a>(cluster: &'a Cluster, authority: &Authority) -> Result<&'a Arc<Service>, Refused> {
+    let mut labels = authority.name().ok_or_else(not_found)?.split('.');
+    let (Some(name), Some(namespace), Some("svc")) = (labels.next(), labels.next(), labels.next()) else {
+        return Err(not_found());
+    };
+    cluster.service(namespace, name).ok_or_else(not_found)
+}
+
+/// The Service that has this cluster IP.
+pub(crate) fn addressed_service(cluster: &Cluster, ip: IpAddr) -> Option<&Arc<Service>> {
+    let ip = ip.to_string();
+    cluster.services().find(|s| s.spec.cluster_ip.as_ref() == Some(&ip) || s.spec.cluster_ips.contains(&ip))
 }
 
 /// A port that a Service does not declare leads nowhere.

@@ -31,7 +31,8 @@ pub(super) fn http(cluster: &Cluster, source: &Workload, parent: &Parent<'_>) ->
             Object::PolicyHTTPRoute(route) => ("policy.linkerd.io", route),
             _ => return None,
         };
-        applies(&route.metadata, &route.spec.parent_refs, source, parent).then(|| (age(&route.metadata), group, Arc::clone(route)))
+        applies(&route.metadata, &route.spec.parent_refs, source, &parent.service.metadata, parent.port)
+            .then(|| (age(&route.metadata), group, Arc::clone(route)))
     };
     let mut all: Vec<_> = cluster.objects().filter_map(of).collect();
     all.sort_by(|a, b| a.0.cmp(&b.0));
@@ -93,7 +94,7 @@ fn http_route(
 /// gRPC routes, the oldest first.
 pub(super) fn grpc(cluster: &Cluster, source: &Workload, parent: &Parent<'_>) -> Vec<Route<grpc::Match, Rule<grpc::Filter>>> {
     let of = |object: &Object| match object {
-        Object::GRPCRoute(route) if applies(&route.metadata, &route.spec.parent_refs, source, parent) => {
+        Object::GRPCRoute(route) if applies(&route.metadata, &route.spec.parent_refs, source, &parent.service.metadata, parent.port) => {
             Some((age(&route.metadata), Arc::clone(route)))
         }
         _ => None,
@@ -147,14 +148,13 @@ fn grpc_route(
 }
 
 /// A route of the Service's namespace is for everybody; one of another namespace is for the clients of its own.
-fn applies(metadata: &Metadata, parents: &[ParentRef], source: &Workload, parent: &Parent<'_>) -> bool {
-    let service = &parent.service.metadata;
+pub(crate) fn applies(metadata: &Metadata, parents: &[ParentRef], source: &Workload, service: &Metadata, port: u16) -> bool {
     let visible = metadata.namespace == service.namespace || metadata.namespace == source.ns;
     let names = |r: &ParentRef| {
         r.is("core", "Service")
             && r.name == service.name
             && *r.namespace.as_ref().unwrap_or(&metadata.namespace) == service.namespace
-            && r.port.is_none_or(|port| port == parent.port)
+            && r.port.is_none_or(|named| named == port)
     };
     visible && parents.iter().any(names)
 }

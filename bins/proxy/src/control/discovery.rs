@@ -6,6 +6,7 @@ use futures_util::StreamExt as _;
 use meshkit_balance::updates;
 use meshkit_wire::{
     client::{self, Watches},
+    extension::{FaultPlan, outbound_faults},
     outbound::{Policy, Target},
     profile::Profile,
 };
@@ -67,6 +68,22 @@ impl Discovery {
                 }
             }
             // The last answer stays.
+            sender.closed().await;
+        });
+        Watching { values, task }
+    }
+
+    /// The planned trouble of an address or name; none, where the API does not know of such things.
+    #[must_use]
+    pub fn faults(&self, target: &Target) -> Watching<watch::Receiver<Arc<FaultPlan>>> {
+        let (sender, values) = watch::channel(Arc::default());
+        let plans = outbound_faults(self.policies.clone(), &self.watches, &self.workload, target);
+        let task = self.control.spawn(async move {
+            let mut plans = std::pin::pin!(plans);
+            while let Some(plan) = plans.next().await {
+                sender.send_replace(Arc::new(plan));
+            }
+            // The last plan stays.
             sender.closed().await;
         });
         Watching { values, task }

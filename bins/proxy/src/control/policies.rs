@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -12,8 +12,11 @@ use meshkit_policy::{
     DefaultPolicy,
     inbound::{Policy, Protocol},
 };
-use meshkit_wire::client::{Watches, inbound_policy};
-use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
+use meshkit_wire::{
+    client::{Watches, inbound_policy},
+    extension::{FaultPlan, inbound_faults},
+};
+use tokio::{runtime::Handle, sync::watch, task::JoinHandle, time::Instant};
 use tonic::transport::Channel;
 use tracing::{debug, info, warn};
 
@@ -26,6 +29,8 @@ pub struct Defaults {
     pub cluster: Vec<IpNet>,
     /// How long detection takes.
     pub detect_timeout: Duration,
+    /// How long a policy is kept while nobody uses it.
+    pub idle_timeout: Duration,
     /// Ports whose bytes are not looked at.
     pub opaque_ports: Vec<std::ops::RangeInclusive<u16>>,
 }
@@ -42,16 +47,23 @@ struct Inner {
     defaults: Defaults,
     /// Runs the watches: the control thread.
     control: Handle,
-    ports: Mutex<HashMap<u16, Weak<Port>>>,
+    ports: Mutex<HashMap<u16, Known>>,
     /// Ports that are watched from the beginning to the end.
     kept: Mutex<Vec<Arc<Port>>>,
 }
 
-/// One port's policy. The watch ends when the last user is gone.
+#[derive(Debug)]
+struct Known {
+    port: Arc<Port>,
+    used_at: Instant,
+}
+
+/// One port's policy, and its planned trouble. The watches end when the port has had no user for a while.
 #[derive(Debug)]
 pub struct Port {
     policy: watch::Receiver<Arc<Policy>>,
-    task: JoinHandle<()>,
+    faults: watch::Receiver<Arc<FaultPlan>>,
+    tasks: [JoinHandle<()>; 2],
 }
 
 impl Port {
@@ -60,11 +72,17 @@ impl Port {
     pub fn policy(&self) -> watch::Receiver<Arc<Policy>> {
         self.policy.clone()
     }
+
+    /// The planned trouble now.
+    #[must_use]
+    pub fn faults(&self) -> Arc<FaultPlan> {
+        Arc::clone(&self.faults.borrow())
+    }
 }
 
 impl Drop for Port {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -86,15 +104,32 @@ impl Policies {
     #[must_use]
     pub fn port(&self, port: u16) -> Arc<Port> {
         let mut ports = self.0.ports.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = ports.get(&port).and_then(Weak::upgrade) {
-            return known;
+        let now = Instant::now();
+        ports.retain(|_, known| {
+            if Arc::strong_count(&known.port) > 1 {
+                known.used_at = now;
+            }
+            now.saturating_duration_since(known.used_at) < self.0.defaults.idle_timeout
+        });
+        let make = || {
+            let (policies, policy) = watch::channel(Arc::new(self.0.defaults.of(port)));
+            let (plans, faults) = watch::channel(Arc::default());
+            let control = &self.0.control;
+            let tasks = [control.spawn(self.clone().follow(port, policies)), control.spawn(self.clone().follow_faults(port, plans))];
+            Known { port: Arc::new(Port { policy, faults, tasks }), used_at: now }
+        };
+        let known = ports.entry(port).or_insert_with(make);
+        known.used_at = now;
+        Arc::clone(&known.port)
+    }
+
+    async fn follow_faults(self, port: u16, sender: watch::Sender<Arc<FaultPlan>>) {
+        let Inner { channel, watches, workload, .. } = &*self.0;
+        let mut plans = std::pin::pin!(inbound_faults(channel.clone(), watches, Arc::clone(workload), port));
+        while let Some(plan) = plans.next().await {
+            info!(port, is_empty = plan.is_empty(), "planned trouble");
+            sender.send_replace(Arc::new(plan));
         }
-        ports.retain(|_, known| known.strong_count() > 0);
-        let (sender, policy) = watch::channel(Arc::new(self.0.defaults.of(port)));
-        let task = self.0.control.spawn(self.clone().follow(port, sender));
-        let made = Arc::new(Port { policy, task });
-        ports.insert(port, Arc::downgrade(&made));
-        made
     }
 
     async fn follow(self, port: u16, sender: watch::Sender<Arc<Policy>>) {

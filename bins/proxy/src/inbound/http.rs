@@ -7,7 +7,8 @@ use std::{
 };
 
 use ::http::{HeaderValue, Request, Response, uri::Authority};
-use meshkit_core::{Cause, Error, error::Connection as Fate};
+use meshkit_core::{Cause, Error, Identity, error::Connection as Fate};
+use meshkit_fault::{FaultLayer, Faulty};
 use meshkit_http::{
     Body,
     edge::{Client as Caller, Told},
@@ -20,6 +21,7 @@ use meshkit_policy::{
     Meta, Policy, PolicyLayer,
     inbound::{Permit, Protocol},
 };
+use meshkit_wire::extension::FaultPlan;
 use pin_project::pin_project;
 use tower::{Layer as _, ServiceExt as _};
 use tracing::info;
@@ -31,7 +33,7 @@ use super::{
 };
 use crate::{
     endpoint::EndpointService,
-    metrics::{InboundHandle, Labels, exchange::Exchange, target},
+    metrics::{FaultHandle, InboundHandle, Labels, exchange::Exchange, target},
 };
 
 /// Serves the requests of one connection.
@@ -90,6 +92,9 @@ impl Served {
         match id.and_then(|id| HeaderValue::from_str(id.as_str()).ok()) {
             Some(id) => drop(request.headers_mut().insert(hop::L5D_CLIENT_ID, id)),
             None => drop(request.headers_mut().remove(hop::L5D_CLIENT_ID)),
+        }
+        if let Some(id) = id {
+            request.extensions_mut().insert(id.clone());
         }
         let close = request.extensions().get::<Close>().cloned();
         let caller = Caller::of(&request, told);
@@ -154,6 +159,9 @@ struct Beyond {
 struct Known {
     permit: Permit,
     service: EndpointService,
+    trouble: Option<Trouble>,
+    /// The plan that the trouble was taken from.
+    plan: Arc<FaultPlan>,
     route: Arc<InboundHandle>,
     allowed: Arc<meshkit_runtime::metrics::Counter>,
 }
@@ -185,10 +193,24 @@ impl tower::Service<Request<Body>> for Permitted {
             let error = Error::new(Cause::Unexpected).message(message);
             return PermittedFuture { response: Box::pin(std::future::ready(Err(error))), exchange };
         }
-        let mut service = known.service;
         // The application has no kept connection that readiness would stand for.
-        PermittedFuture { response: tower::Service::call(&mut service, request), exchange }
+        let response = match known.trouble {
+            Some(mut trouble) => {
+                let response = tower::Service::call(&mut trouble, request);
+                Box::pin(async move { Ok(response.await?.map(Body::wrap)) })
+            }
+            None => tower::Service::call(&mut { known.service }, request),
+        };
+        PermittedFuture { response, exchange }
     }
+}
+
+/// Planned trouble before the application.
+type Trouble = Faulty<EndpointService, Arc<FaultHandle>>;
+
+/// Who asks, for trouble that is meant for some clients only.
+fn client_id(extensions: &::http::Extensions) -> Option<&Identity> {
+    extensions.get::<Identity>()
 }
 
 /// Response of a [`Permitted`] service.
@@ -222,10 +244,12 @@ impl Beyond {
     /// The application's connections and the counters for a verdict.
     fn known(&self, permit: &Permit) -> Known {
         let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = all.iter().find(|known| known.permit == *permit) {
+        let Verdicts { shared, app, .. } = &self.verdicts;
+        let plan = app.port.faults();
+        if let Some(known) = all.iter().find(|known| known.permit == *permit && Arc::ptr_eq(&known.plan, &plan)) {
             return known.clone();
         }
-        let Verdicts { shared, app, .. } = &self.verdicts;
+        all.retain(|known| known.permit != *permit);
         let policy = app.policy();
         let authz = |meta: &Meta| {
             [("authz_group", meta.group()), ("authz_kind", meta.kind()), ("authz_name", meta.name())].map(|(k, v)| (k, v.to_owned()))
@@ -238,9 +262,18 @@ impl Beyond {
             Protocol::Grpc { .. } => &shared.metrics.inbound.grpc,
             _ => &shared.metrics.inbound.http,
         };
+        let service = app.service.counted(http);
+        let faults = plan.of(&permit.route);
+        let trouble = (!faults.is_empty()).then(|| {
+            let counted = shared.metrics.faults.inbound(&permit.server, &permit.route);
+            let layer = FaultLayer::new(faults.clone(), shared.settings.endpoint.dice.clone()).caller(client_id).observe(counted);
+            layer.layer(service.clone())
+        });
         let known = Known {
             permit: permit.clone(),
-            service: app.service.counted(http),
+            service,
+            trouble,
+            plan,
             route: families.handle(&permit.server, &permit.route),
             allowed: shared.metrics.authz.http_allow.handle(&Labels::new(labels)),
         };

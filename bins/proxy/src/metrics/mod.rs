@@ -4,6 +4,7 @@ mod balancer;
 mod connection;
 pub(crate) mod exchange;
 mod failure;
+mod fault;
 mod follow;
 mod http;
 mod inbound;
@@ -22,6 +23,8 @@ pub(crate) use balancer::BalancerHandle;
 pub(crate) use connection::RouteConnection;
 pub use connection::{ConnectionFamilies, DetectFamilies};
 pub(crate) use failure::Failure;
+pub use fault::FaultFamilies;
+pub(crate) use fault::FaultHandle;
 pub use http::{Edge, HttpFamilies, HttpHandle};
 pub use inbound::InboundFamilies;
 pub(crate) use inbound::InboundHandle;
@@ -65,6 +68,8 @@ pub struct Metrics {
     pub inbound: ByKind<InboundFamilies>,
     /// Routes of service profiles.
     pub profiles: ProfileFamilies,
+    /// Planned trouble.
+    pub faults: FaultFamilies,
     /// Balancers.
     pub balancers: Balancers,
     /// Connections of outbound policies.
@@ -160,6 +165,7 @@ impl Metrics {
                 grpc: InboundFamilies::register(registry, Kind::Grpc),
             },
             profiles: ProfileFamilies::register(registry),
+            faults: FaultFamilies::register(registry),
             balancers: Balancers {
                 http: balancers("outbound_http_balancer"),
                 tcp: balancers("outbound_tcp_balancer"),

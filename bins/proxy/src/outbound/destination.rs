@@ -10,6 +10,7 @@ use ::http::{Request, Response};
 use meshkit_core::{Authority, Cause, Error};
 use meshkit_http::Body;
 use meshkit_wire::{
+    extension::FaultPlan,
     outbound::{Policy, Protocol, Target},
     profile::Profile,
 };
@@ -38,6 +39,7 @@ pub(crate) struct Destination {
     port: u16,
     profile: Watching<watch::Receiver<ProfileState>>,
     policy: Watching<watch::Receiver<PolicyState>>,
+    faults: Watching<watch::Receiver<Arc<FaultPlan>>>,
     backends: Backends,
     /// What is known where the policy API has no policy: one that is made from the profile.
     made_up: Mutex<Option<Snapshot>>,
@@ -52,6 +54,7 @@ pub(crate) struct Destination {
 pub(super) struct Snapshot {
     pub(super) profile: Option<Arc<Profile>>,
     pub(super) policy: Arc<Policy>,
+    pub(super) faults: Arc<FaultPlan>,
 }
 
 /// Where requests go.
@@ -79,6 +82,7 @@ impl Destination {
             port,
             profile: discovery.profile(name),
             policy: discovery.policy(target.clone()),
+            faults: discovery.faults(&target),
             target,
             backends,
             made_up: Mutex::default(),
@@ -103,15 +107,16 @@ impl Destination {
     /// What is known now; `None` of a name that nobody knows.
     pub(super) fn snapshot(&self) -> Option<Snapshot> {
         let profile = self.profile.values().borrow().clone().flatten();
+        let faults = Arc::clone(&self.faults.values().borrow());
         if let Some(policy) = self.policy.values().borrow().clone().flatten() {
-            return Some(Snapshot { profile, policy });
+            return Some(Snapshot { profile, policy, faults });
         }
         let mut made_up = self.made_up.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = made_up.as_ref().filter(|known| same(known.profile.as_ref(), profile.as_ref())) {
-            return Some(known.clone());
+            return Some(Snapshot { faults, ..known.clone() });
         }
         let policy = Arc::new(logical::policy(profile.as_deref(), self.addr(), self.port)?);
-        Some(made_up.insert(Snapshot { profile, policy }).clone())
+        Some(made_up.insert(Snapshot { profile, policy, faults }).clone())
     }
 
     fn addr(&self) -> Option<SocketAddr> {
@@ -162,11 +167,11 @@ impl Destination {
         let routes = match &now.profile {
             Some(profile) if !profile.routes.is_empty() || !profile.targets.is_empty() => {
                 let before = before.and_then(|b| if let By::Profile(before) = b { Some(before) } else { None });
-                By::Profile(Profiled::new(profile, before, &backends, self.authority()))
+                By::Profile(Profiled::new(profile, &now.faults, before, &backends, &self.authority()))
             }
             _ => {
                 let before = before.and_then(|b| if let By::Policy(before) = b { Some(before) } else { None });
-                By::Policy(Routes::new(&now.policy, before, &backends))
+                By::Policy(Routes::new(&now.policy, &now.faults, before, &backends))
             }
         };
         Some(Arc::clone(known.insert(Arc::new(Http { of: now, routes }))))
@@ -192,7 +197,9 @@ impl Destination {
 impl Snapshot {
     /// Is it this very one?
     pub(super) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.policy, &other.policy) && same(self.profile.as_ref(), other.profile.as_ref())
+        Arc::ptr_eq(&self.policy, &other.policy)
+            && Arc::ptr_eq(&self.faults, &other.faults)
+            && same(self.profile.as_ref(), other.profile.as_ref())
     }
 
     /// Are its bytes not to be looked at?

@@ -12,10 +12,12 @@ use meshkit_balance::{
     distribute::{Backend as Share, Strategy},
 };
 use meshkit_core::{Error, Outcome, grpc::Code};
+use meshkit_fault::{FaultLayer, Faulty, Throttled};
 use meshkit_http::{Body, hop};
 use meshkit_policy::Meta;
 use meshkit_retry::{Budget, Conditions, HeadTimeout, HeadTimeoutLayer, Judge, Params, Plan, Retry, RetryLayer, budget};
 use meshkit_wire::{
+    extension::FaultPlan,
     outbound::{Backend, Dispatch, Load},
     profile::{Profile, Retryable, Route, Target},
 };
@@ -29,10 +31,11 @@ use super::{
 };
 use crate::{
     endpoint::AnyBody,
-    metrics::{ProfileHandle, decided},
+    metrics::{FaultHandle, ProfileHandle, decided},
 };
 
-type Tries = HeadTimeout<Retry<AnyBody<Counted<Distribute<usize, BackendService>>>, Classes, Arc<ProfileHandle>>>;
+type Tries = HeadTimeout<Retry<AnyBody<Counted<Troubled>>, Classes, Arc<ProfileHandle>>>;
+type Troubled = Faulty<Distribute<usize, BackendService>, Arc<FaultHandle>>;
 
 /// A service profile in the form that requests meet.
 #[derive(Debug)]
@@ -60,7 +63,7 @@ struct Classes(Option<Arc<Route>>);
 
 impl Profiled {
     /// Makes the stacks. Balancers of targets that `before` has, too, are taken over with their connections, and so is an unchanged budget.
-    pub(super) fn new(profile: &Arc<Profile>, before: Option<&Self>, backends: &Backends, authority: String) -> Self {
+    pub(super) fn new(profile: &Arc<Profile>, faults: &FaultPlan, before: Option<&Self>, backends: &Backends, authority: &str) -> Self {
         let now = Instant::now();
         let budget = profile.budget.map(|params| {
             let kept = before.and_then(|before| before.budget.as_ref()).filter(|(known, _)| *known == params);
@@ -69,7 +72,7 @@ impl Profiled {
         let mut made = Made::new();
 
         let targets: Vec<_> = match &*profile.targets {
-            [] => meshkit_core::Authority::parse(&authority, 80)
+            [] => meshkit_core::Authority::parse(authority, 80)
                 .map(|authority| Target { authority, weight: 1, backend: profile.parent.clone() })
                 .into_iter()
                 .collect(),
@@ -86,11 +89,14 @@ impl Profiled {
         };
         let shares: Vec<_> = targets.iter().enumerate().map(&mut share).collect();
         let dice = backends.settings.endpoint.dice.clone();
+        let trouble_counts = backends.metrics.faults.outbound(&parent, &Meta::builtin("serviceprofile"));
         let stack = |route: Option<&Route>| {
-            let metrics = Arc::new(backends.metrics.profiles.route("outbound", &authority, route));
+            let metrics = Arc::new(backends.metrics.profiles.route("outbound", authority, route));
             let route = route.cloned().map(Arc::new);
             let distribute = Distribute::new(Strategy::Weighted, shares.clone(), dice.clone());
-            let counted = Counted { inner: distribute, metrics: Arc::clone(&metrics), route: route.clone() };
+            // Routes of a profile have no object of their own that could plan trouble: they have that of the Service.
+            let trouble = FaultLayer::new(faults.of(&parent).clone(), dice.clone()).observe(Arc::clone(&trouble_counts));
+            let counted = Counted { inner: trouble.layer(distribute), metrics: Arc::clone(&metrics), route: route.clone() };
             let retryable = route.as_ref().is_some_and(|route| route.retry == Retryable::WithinBudget);
             // Without a budget nothing is retried.
             let budget = budget.as_ref().filter(|_| retryable).map(|(_, budget)| budget.clone());
@@ -110,7 +116,7 @@ impl Profiled {
             Stack { metrics, route, tries }
         };
         let stacks = profile.routes.iter().map(|route| stack(Some(route))).chain([stack(None)]).collect();
-        let canonical = HeaderValue::from_str(&authority).ok();
+        let canonical = HeaderValue::from_str(authority).ok();
         Self { profile: Arc::clone(profile), stacks, budget, made, canonical }
     }
 
@@ -153,7 +159,7 @@ struct Counted<S> {
 
 impl<S> Service<Request<Body>> for Counted<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Error>,
+    S: Service<Request<Body>, Response = Response<Throttled<Body>>, Error = Error>,
 {
     type Response = Response<Body>;
     type Error = Error;
@@ -181,7 +187,7 @@ struct CountedFuture<F> {
     since: Instant,
 }
 
-impl<F: Future<Output = Result<Response<Body>, Error>>> Future for CountedFuture<F> {
+impl<F: Future<Output = Result<Response<Throttled<Body>>, Error>>> Future for CountedFuture<F> {
     type Output = Result<Response<Body>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -190,7 +196,7 @@ impl<F: Future<Output = Result<Response<Body>, Error>>> Future for CountedFuture
         Poll::Ready(match result {
             Ok(response) => {
                 let class = decided(this.route.as_deref(), response.status());
-                Ok(this.metrics.actual.response(response, *this.since, class))
+                Ok(this.metrics.actual.response(response.map(Body::wrap), *this.since, class))
             }
             Err(error) => {
                 this.metrics.actual.failed(&error);

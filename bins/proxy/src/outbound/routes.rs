@@ -14,6 +14,7 @@ use meshkit_balance::{
     distribute::{Backend as Share, Strategy},
 };
 use meshkit_core::{Cause, Error};
+use meshkit_fault::{FaultLayer, Faulty};
 use meshkit_http::Body;
 use meshkit_policy::{
     Meta,
@@ -22,6 +23,7 @@ use meshkit_policy::{
     route::{self, Match, Route},
 };
 use meshkit_retry::{Allow, Plan, Retry, RetryLayer, retry::ByConditions};
+use meshkit_wire::extension::FaultPlan;
 use meshkit_wire::outbound::{Backend, Dispatch, Distribution, Overrides, Policy, Protocol, RouteBackend, Rule};
 use tower::{Layer as _, Service, ServiceExt as _};
 
@@ -31,14 +33,15 @@ use super::{
 };
 use crate::{
     endpoint::AnyBody,
-    metrics::{BackendHandle, RouteFamilies, RouteHandle},
+    metrics::{BackendHandle, FaultHandle, RouteFamilies, RouteHandle},
 };
 
 /// Hostnames that a route's metrics tell apart; the requests of further ones count under none.
 const MAX_HOSTNAMES: usize = 100;
 
 type BackendStack<F> = Filter<BackendService, F>;
-type Tries<F> = Retry<AnyBody<Filter<Distribute<usize, BackendStack<F>>, F>>, ByConditions, Arc<RouteHandle>>;
+type Tries<F> = Retry<AnyBody<Filter<Troubled<F>, F>>, ByConditions, Arc<RouteHandle>>;
+type Troubled<F> = Faulty<Distribute<usize, BackendStack<F>>, Arc<FaultHandle>>;
 
 /// A policy in the form that requests meet.
 #[derive(Debug)]
@@ -87,10 +90,16 @@ struct Hosts {
 
 impl Routes {
     /// Makes the stacks. Balancers of backends that `before` has, too, are taken over with their connections.
-    pub(super) fn new(policy: &Policy, before: Option<&Self>, backends: &Backends) -> Self {
+    pub(super) fn new(policy: &Policy, faults: &FaultPlan, before: Option<&Self>, backends: &Backends) -> Self {
         let families = &backends.metrics.routes;
-        let mut maker =
-            Maker { parent: &policy.parent, before: before.map(|b| &b.made), backends, families: &families.http, made: Made::new() };
+        let mut maker = Maker {
+            parent: &policy.parent,
+            faults,
+            before: before.map(|b| &b.made),
+            backends,
+            families: &families.http,
+            made: Made::new(),
+        };
         let protocol = match &policy.protocol {
             Protocol::Detect { http1, http2, .. } => Stacks::Http { http1: maker.routes(http1), http2: maker.routes(http2) },
             Protocol::Http1(routes) | Protocol::Http2(routes) => {
@@ -157,6 +166,7 @@ impl RouteMetrics {
 /// Makes the stacks of one policy.
 struct Maker<'a> {
     parent: &'a Meta,
+    faults: &'a FaultPlan,
     before: Option<&'a Made<Requests>>,
     backends: &'a Backends,
     families: &'a RouteFamilies,
@@ -205,11 +215,14 @@ impl Maker<'_> {
         let retry = RetryLayer::new(plan, dice.clone()).resend_unsent().hand_on_deadlines().observe(Arc::clone(&handle));
         // Every try is filtered: a planned failure may be retried.
         let filter = FilterLayer::new(Arc::clone(filters), rule.matches.clone()).dice(dice.clone());
+        // Planned trouble is like that of the backends: it hits each try for itself.
+        let counted = self.backends.metrics.faults.outbound(self.parent, route);
+        let trouble = FaultLayer::new(self.faults.of(route).clone(), dice.clone()).observe(counted);
         // Every try picks its backend anew.
         let strategy = if matches!(distribution, Distribution::First(_)) { Strategy::First } else { Strategy::Weighted };
         let shares: Vec<_> =
             distribution.backends().enumerate().map(|(i, (backend, weight))| Share::new(i, weight, self.backend(route, backend))).collect();
-        let tries = retry.layer(AnyBody(filter.layer(Distribute::new(strategy, shares, dice))));
+        let tries = retry.layer(AnyBody(filter.layer(trouble.layer(Distribute::new(strategy, shares, dice)))));
         Stack { metrics: RouteMetrics { handle, hosts }, tries }
     }
 
