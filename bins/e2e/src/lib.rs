@@ -46,11 +46,20 @@ impl Demo {
     /// It does not come up.
     #[must_use]
     pub fn start() -> Self {
+        Self::failing("0")
+    }
+
+    /// The same, where a share of the calls of emoji fails.
+    ///
+    /// # Panics
+    /// It does not come up.
+    #[must_use]
+    pub fn failing(share: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let port = free_port();
         for (name, text) in meshkit_demo::manifests("mesh") {
             // A port of this run's own; and failures are for the test to make.
-            let text = text.replace("\"18080\"", &format!("\"{port}\"")).replace("value: \"0.1\"", "value: \"0\"");
+            let text = text.replace("\"18080\"", &format!("\"{port}\"")).replace("value: \"0.1\"", &format!("value: \"{share}\""));
             fs::write(dir.path().join(name), text).expect("a manifest is written");
         }
         let child =
@@ -102,6 +111,13 @@ impl Demo {
     #[must_use]
     pub fn body(&self, path: &str) -> String {
         curl(&[&format!("http://127.0.0.1:{}{path}", self.port)])
+    }
+
+    /// How many seconds curl waits for the published port.
+    #[must_use]
+    pub fn seconds(&self, path: &str) -> f64 {
+        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        curl(&["-o", "/dev/null", "-w", "%{time_total}", &url]).parse().unwrap_or(0.0)
     }
 
     /// What `mesh viz stat` says.

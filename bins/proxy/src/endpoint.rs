@@ -19,11 +19,12 @@ use meshkit_http::{
     hop, orig_proto,
 };
 use meshkit_tls::{Connector, Snapshot, Tag, TlsIo, TransportHeader, transport_header::SessionProtocol};
+use meshkit_wire::profile::Route;
 use tokio::{net::TcpStream, sync::watch};
 use tower::{Service, ServiceExt as _};
 
 use crate::{
-    metrics::{Counted, HttpHandle, TcpHandle},
+    metrics::{Counted, HttpHandle, TcpHandle, decided},
     net::TcpConnect,
 };
 
@@ -237,6 +238,7 @@ impl Service<Request<Body>> for EndpointService {
             return Box::pin(std::future::ready(Err(error)));
         }
         let client = Client::of(&request, shared.told);
+        let classified = request.extensions().get::<Classified>().cloned();
         let http = self.http.clone();
         let since = http.request();
         let upgrade = orig_proto::wants_upgrade(&request);
@@ -296,10 +298,15 @@ impl Service<Request<Body>> for EndpointService {
                     return Err(error);
                 }
             };
-            Ok(http.response(response, since, None))
+            let class = classified.and_then(|Classified(route)| decided(Some(&route), response.status()));
+            Ok(http.response(response, since, class))
         })
     }
 }
+
+/// Marks a request whose response is judged by the route of a service profile.
+#[derive(Clone, Debug)]
+pub(crate) struct Classified(pub(crate) Arc<Route>);
 
 /// Takes requests with whatever body a layer made.
 #[derive(Clone, Debug)]

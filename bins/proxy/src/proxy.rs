@@ -26,7 +26,7 @@ use tracing::{error, info, warn};
 use crate::{
     Config,
     config::{CertificateSource, FlowControl, transport},
-    control::{self, Controller, Defaults, Discovery, Policies, channel},
+    control::{self, Controller, Defaults, Discovery, Policies, channel, discovery::MayHaveProfile},
     endpoint, inbound,
     inbound::Inbound,
     metrics::{Certificates, Metrics},
@@ -218,6 +218,10 @@ impl Proxy {
             watches: watches(destination),
             workload: config.control.workload.as_str().into(),
             context: config.control.context.as_str().into(),
+            profiles: Arc::new(MayHaveProfile {
+                suffixes: config.control.profile_suffixes.clone(),
+                networks: config.control.profile_networks.clone(),
+            }),
             control: handle.clone(),
         };
 
@@ -263,6 +267,7 @@ impl Proxy {
         let told = if config.outbound.informational_headers { Told::Everything } else { Told::Status };
         let outbound_side = Outbound::new(
             outbound::Settings {
+                id: config.identity.name.clone(),
                 local_ips: local_ips.clone(),
                 detect_timeout: config.outbound.accept.detect_timeout,
                 idle_timeout: config.outbound.discovery_idle_timeout,
@@ -277,7 +282,7 @@ impl Proxy {
                 endpoint: settings(&config.outbound.connect, config.outbound.bind, told),
                 loopback: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
             },
-            discovery,
+            discovery.clone(),
             metrics.clone(),
             watch.clone(),
         );
@@ -289,6 +294,8 @@ impl Proxy {
                 server: server(&config.inbound.accept),
                 endpoint: settings(&config.inbound.connect, None, Told::Everything),
                 max_in_flight: config.inbound.max_in_flight,
+                profile_timeout: config.inbound.profile_timeout,
+                idle_timeout: config.inbound.discovery_idle_timeout,
                 gateway: (!config.inbound.gateway_suffixes.is_empty()).then(|| inbound::Gateway {
                     suffixes: config.inbound.gateway_suffixes.clone(),
                     outbound: outbound_side.clone(),
@@ -296,6 +303,7 @@ impl Proxy {
                 }),
             },
             policies,
+            discovery,
             metrics,
             watch.clone(),
         );

@@ -4,8 +4,18 @@ use std::process::Command;
 
 use crate::step::{self, cargo, succeeds};
 
-/// Foreign peers of the protocol tests, by the Debian package that brings them.
-const PROGRAMS: &[(&str, &str)] = &[("curl", "curl"), ("openssl", "openssl"), ("h2load", "nghttp2-client"), ("cc", "gcc")];
+/// Foreign peers of the protocol tests, what redirects connections, and a C compiler: by the Debian package that brings them.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("curl", "curl"),
+    ("openssl", "openssl"),
+    ("h2load", "nghttp2-client"),
+    ("cc", "gcc"),
+    ("iptables", "iptables"),
+    ("nft", "nftables"),
+    ("ip", "iproute2"),
+    ("nsenter", "util-linux"),
+    ("setcap", "libcap2-bin"),
+];
 
 /// The release that `deny.toml` was written for.
 const CARGO_DENY: &str = "0.20.2";

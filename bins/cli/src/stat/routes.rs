@@ -104,11 +104,15 @@ fn part(sample: &Sample) -> Option<(&'static str, Part)> {
     }
     match sample.name.as_str() {
         "inbound_http_statuses_total" | "inbound_grpc_statuses_total" => Some(("inbound", Part::Exchanges)),
-        "route_request_total" if sample.label("direction") == "outbound" => Some(("outbound", Part::Requests)),
-        "route_response_total" if sample.label("direction") == "outbound" => Some(("outbound", Part::Responses)),
-        "route_retryable_total" if sample.label("skipped").is_empty() => Some(("outbound", Part::Retries)),
+        "route_request_total" => Some((direction(sample), Part::Requests)),
+        "route_response_total" => Some((direction(sample), Part::Responses)),
+        "route_retryable_total" if sample.label("skipped").is_empty() => Some((direction(sample), Part::Retries)),
         _ => None,
     }
+}
+
+fn direction(sample: &Sample) -> &'static str {
+    if sample.label("direction") == "inbound" { "inbound" } else { "outbound" }
 }
 
 /// The names of a sample's service or server, and route.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
+use ipnet::IpNet;
 use meshkit_balance::updates;
+use meshkit_core::Authority;
 use meshkit_wire::{
     client::{self, Watches},
     extension::{FaultPlan, outbound_faults},
@@ -12,6 +14,8 @@ use meshkit_wire::{
 };
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 use tonic::transport::Channel;
+
+use crate::config::DnsSuffix;
 
 /// Updates that may wait for a worker: a burst of them, not a backlog.
 const BACKLOG: usize = 16;
@@ -29,8 +33,19 @@ pub struct Discovery {
     pub workload: Arc<str>,
     /// Who asks.
     pub context: Arc<str>,
+    /// What may have a profile.
+    pub profiles: Arc<MayHaveProfile>,
     /// Runs the watches: the control thread.
     pub control: Handle,
+}
+
+/// Names and addresses that may have a profile. The API is not asked about others.
+#[derive(Clone, Debug)]
+pub struct MayHaveProfile {
+    /// Names.
+    pub suffixes: Vec<DnsSuffix>,
+    /// Addresses.
+    pub networks: Vec<IpNet>,
 }
 
 /// A watch that ends when it is dropped.
@@ -89,10 +104,29 @@ impl Discovery {
         Watching { values, task }
     }
 
-    /// The profile of a name or address. Where the API has none, or cannot be asked, there is none.
+    /// May there be a profile, as far as the settings say?
     #[must_use]
-    pub fn profile(&self, target: String) -> Watching<watch::Receiver<ProfileState>> {
+    pub fn may_have_profile(&self, target: &Target) -> bool {
+        match target {
+            Target::Addr(addr) => self.profiles.networks.iter().any(|network| network.contains(&addr.ip())),
+            Target::Authority(name) => Authority::parse(name, 80)
+                .is_ok_and(|name| name.name().is_some_and(|name| self.profiles.suffixes.iter().any(|suffix| suffix.contains(name)))),
+        }
+    }
+
+    /// The profile of a name or address. Where the API has none, or is not to be asked, there is none.
+    #[must_use]
+    pub fn profile(&self, target: &Target) -> Watching<watch::Receiver<ProfileState>> {
         let (sender, values) = watch::channel(None);
+        if !self.may_have_profile(target) {
+            sender.send_replace(Some(None));
+            let task = self.control.spawn(async move { sender.closed().await });
+            return Watching { values, task };
+        }
+        let target = match target {
+            Target::Addr(addr) => addr.to_string(),
+            Target::Authority(name) => name.clone(),
+        };
         let profiles = client::profile(self.channel.clone(), &self.watches, target.clone(), Arc::clone(&self.context));
         let task = self.control.spawn(async move {
             let mut profiles = std::pin::pin!(profiles);

@@ -193,15 +193,40 @@ impl tower::Service<Request<Body>> for Permitted {
             let error = Error::new(Cause::Unexpected).message(message);
             return PermittedFuture { response: Box::pin(std::future::ready(Err(error))), exchange };
         }
-        // The application has no kept connection that readiness would stand for.
-        let response = match known.trouble {
-            Some(mut trouble) => {
-                let response = tower::Service::call(&mut trouble, request);
-                Box::pin(async move { Ok(response.await?.map(Body::wrap)) })
-            }
-            None => tower::Service::call(&mut { known.service }, request),
+        let response = match shared.profiles.of(&request) {
+            None => send(known, request),
+            Some(profile) if profile.is_pending() => Box::pin(async move {
+                profile.answered().await;
+                let (request, following) = profile.follow(request);
+                let result = send(known, request).await;
+                match following {
+                    Some(following) => following.ended(result),
+                    None => result,
+                }
+            }),
+            Some(profile) => match profile.follow(request) {
+                (request, None) => send(known, request),
+                (request, Some(following)) => {
+                    let response = send(known, request);
+                    Box::pin(async move { following.ended(response.await) })
+                }
+            },
         };
         PermittedFuture { response, exchange }
+    }
+}
+
+// The seam between an endpoint and its transports.
+type Sent = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
+
+/// The application has no kept connection that readiness would stand for.
+fn send(known: Known, request: Request<Body>) -> Sent {
+    match known.trouble {
+        Some(mut trouble) => {
+            let response = tower::Service::call(&mut trouble, request);
+            Box::pin(async move { Ok(response.await?.map(Body::wrap)) })
+        }
+        None => tower::Service::call(&mut { known.service }, request),
     }
 }
 
@@ -217,9 +242,8 @@ fn client_id(extensions: &::http::Extensions) -> Option<&Identity> {
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 struct PermittedFuture {
-    // The seam between an endpoint and its transports.
     #[pin]
-    response: Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>,
+    response: Sent,
     exchange: Option<Exchange<Arc<InboundHandle>>>,
 }
 

@@ -2,6 +2,7 @@
 
 mod gateway;
 mod http;
+mod profiles;
 mod tcp;
 mod verdicts;
 
@@ -30,10 +31,10 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use self::gateway::Asked;
 pub use self::gateway::Gateway;
+use self::{gateway::Asked, profiles::Profiles};
 use crate::{
-    control::{Policies, policies::Port},
+    control::{Discovery, Policies, policies::Port},
     edge::InFlight,
     endpoint::{self, EndpointService, Handles, Transport},
     metrics::{HttpHandle, Labels, Metrics, target, tls_server},
@@ -55,6 +56,10 @@ pub struct Settings {
     pub server: server::Settings,
     /// How the application is reached.
     pub endpoint: endpoint::Settings,
+    /// How long the profile of a request's name is waited for; then it goes without.
+    pub profile_timeout: Duration,
+    /// How long a profile is kept while nobody uses it.
+    pub idle_timeout: Duration,
     /// What is served to other clusters, if anything.
     pub gateway: Option<Gateway>,
 }
@@ -68,6 +73,7 @@ struct Shared {
     settings: Settings,
     tls: watch::Receiver<Arc<Snapshot>>,
     policies: Policies,
+    profiles: Profiles,
     metrics: Metrics,
     drain: drain::Watch,
     in_flight: InFlight,
@@ -98,10 +104,11 @@ pub(crate) struct Connection {
 impl Inbound {
     /// An inbound side that serves nothing yet.
     #[must_use]
-    pub fn new(settings: Settings, policies: Policies, metrics: Metrics, drain: drain::Watch) -> Self {
+    pub fn new(settings: Settings, policies: Policies, discovery: Discovery, metrics: Metrics, drain: drain::Watch) -> Self {
+        let profiles = Profiles::new(discovery, metrics.profiles.clone(), settings.profile_timeout, settings.idle_timeout);
         let tls = settings.endpoint.tls.clone();
         let in_flight = InFlight::new(settings.max_in_flight, "LINKERD2_PROXY_INBOUND_MAX_IN_FLIGHT");
-        Self(Arc::new(Shared { settings, tls, policies, metrics, drain, in_flight, apps: Mutex::default() }))
+        Self(Arc::new(Shared { settings, tls, policies, profiles, metrics, drain, in_flight, apps: Mutex::default() }))
     }
 
     /// Serves one connection to its end, and logs what went wrong with it.

@@ -76,11 +76,10 @@ impl Destination {
             Target::Addr(addr) => (addr.to_string(), addr.port()),
             Target::Authority(name) => (name.clone(), Authority::parse(name, 80).map_or(80, |authority| authority.port())),
         };
-        let backends =
-            Backends { authority: name.clone(), settings: settings.clone(), discovery: discovery.clone(), metrics: metrics.clone() };
+        let backends = Backends { authority: name, settings: settings.clone(), discovery: discovery.clone(), metrics: metrics.clone() };
         Self {
             port,
-            profile: discovery.profile(name),
+            profile: discovery.profile(&target),
             policy: discovery.policy(target.clone()),
             faults: discovery.faults(&target),
             target,

@@ -17,7 +17,7 @@ use std::{
 };
 
 use ::http::{Request, Response, uri::Authority};
-use meshkit_core::{Cause, Error, drain};
+use meshkit_core::{Cause, Error, Identity, drain};
 use meshkit_http::{Body, copy, detect, server};
 use meshkit_tls::{Prefixed, client_hello};
 use meshkit_wire::outbound::{Backend, Protocol, Target};
@@ -40,6 +40,8 @@ pub(crate) use destination::Destination;
 /// Settings of the outbound side.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Who sends: planned trouble may be for some callers only.
+    pub id: Identity,
     /// The workload's own addresses: endpoints there are reached in plaintext, and without a detour.
     pub local_ips: Vec<IpAddr>,
     /// How long HTTP detection takes.

@@ -30,7 +30,7 @@ use super::{
     routes::BackendService,
 };
 use crate::{
-    endpoint::AnyBody,
+    endpoint::{AnyBody, Classified},
     metrics::{FaultHandle, ProfileHandle, decided},
 };
 
@@ -95,7 +95,9 @@ impl Profiled {
             let route = route.cloned().map(Arc::new);
             let distribute = Distribute::new(Strategy::Weighted, shares.clone(), dice.clone());
             // Routes of a profile have no object of their own that could plan trouble: they have that of the Service.
-            let trouble = FaultLayer::new(faults.of(&parent).clone(), dice.clone()).observe(Arc::clone(&trouble_counts));
+            let trouble = FaultLayer::new(faults.of(&parent).clone(), dice.clone())
+                .sole_caller(backends.settings.id.clone())
+                .observe(Arc::clone(&trouble_counts));
             let counted = Counted { inner: trouble.layer(distribute), metrics: Arc::clone(&metrics), route: route.clone() };
             let retryable = route.as_ref().is_some_and(|route| route.retry == Retryable::WithinBudget);
             // Without a budget nothing is retried.
@@ -127,6 +129,9 @@ impl Profiled {
         let stack = &self.stacks[found.unwrap_or(self.stacks.len() - 1)];
         if let Some(name) = &self.canonical {
             parts.headers.insert(hop::L5D_DST_CANONICAL, name.clone());
+        }
+        if let Some(route) = &stack.route {
+            parts.extensions.insert(Classified(Arc::clone(route)));
         }
         let since = stack.metrics.route.request();
         match stack.tries.clone().oneshot(Request::from_parts(parts, body)).await {

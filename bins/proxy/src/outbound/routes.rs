@@ -217,7 +217,7 @@ impl Maker<'_> {
         let filter = FilterLayer::new(Arc::clone(filters), rule.matches.clone()).dice(dice.clone());
         // Planned trouble is like that of the backends: it hits each try for itself.
         let counted = self.backends.metrics.faults.outbound(self.parent, route);
-        let trouble = FaultLayer::new(self.faults.of(route).clone(), dice.clone()).observe(counted);
+        let trouble = FaultLayer::new(self.faults.of(route).clone(), dice.clone()).sole_caller(settings.id.clone()).observe(counted);
         // Every try picks its backend anew.
         let strategy = if matches!(distribution, Distribution::First(_)) { Strategy::First } else { Strategy::Weighted };
         let shares: Vec<_> =
