@@ -12,6 +12,7 @@
 
 pub mod config;
 pub mod control;
+mod driven;
 mod edge;
 pub mod endpoint;
 pub mod inbound;

@@ -26,10 +26,10 @@ use tracing::{error, info, warn};
 use crate::{
     Config,
     config::{CertificateSource, FlowControl, transport},
-    control::{self, Controller, Defaults, Discovery, Policies, channel, discovery::MayHaveProfile},
+    control::{self, Channels, Controller, Defaults, Discovery, Policies, channel::Caller, discovery::MayHaveProfile, dns::Dns},
     endpoint, inbound,
     inbound::Inbound,
-    metrics::{Certificates, Metrics},
+    metrics::{Certificates, ControlFamilies, Metrics},
     net::{
         Listener, Listeners, Mapping, TcpConnect,
         accept::{Destination, SocketOptions},
@@ -157,12 +157,24 @@ impl Proxy {
         let handle = control.handle().clone();
         let _end_control = end_control;
 
-        let connect = tcp_connect(&config.outbound.connect, config.outbound.bind);
-        let open = |controller: &Controller| {
-            let _entered = handle.enter();
-            channel(controller, store.subscribe(), connect).map_err(invalid)
-        };
         let dice = Dice::new(seed(&config.identity.name.to_string(), clock.now()));
+        let settings = |connect: &transport::Connect, bind, told| endpoint::Settings {
+            connect: tcp_connect(connect, bind),
+            backoff: connect.backoff,
+            dice: dice.clone(),
+            pool: PoolSettings { max_idle_count: connect.http1_pool.max_idle, idle_timeout: connect.http1_pool.idle_timeout },
+            tls: store.subscribe(),
+            told,
+        };
+        let control_metrics = ControlFamilies::register(&registry, &clock);
+        let channels = Channels {
+            dns: Dns::system(control_metrics.clone()),
+            endpoint: settings(&config.outbound.connect, config.outbound.bind, Told::Everything),
+            local: tcp_connect(&config.inbound.connect, None),
+            metrics: control_metrics,
+            control: handle.clone(),
+        };
+        let open = |client, controller: &Controller| channels.open(client, controller, Caller::Certified).map_err(invalid);
         let watches = |controller: &Controller| {
             let limits = config.control.limits_of(controller);
             Watches {
@@ -181,24 +193,20 @@ impl Proxy {
             files: Files::load_or_generate(dir, &config.identity.name)?,
             token_file: token_file.clone(),
             schedule: Schedule { min: *min_refresh, max: *max_refresh },
-            addr: controller.addr.clone(),
             clock: Arc::clone(&clock),
             metrics: Certificates::register(&registry),
         };
         {
-            let (controller, snapshots, handle) = (controller.clone(), store.subscribe(), handle.clone());
-            // Each request for a certificate gets a connection of its own, made with the credentials of its time.
-            let fresh = move || {
-                let _entered = handle.enter();
-                channel(&controller, snapshots.clone(), connect).expect("the same address made a channel at start-up")
-            };
-            open(&identity_controller(&config))?;
+            let (controller, channels) = (controller.clone(), channels.clone());
+            // Each request for a certificate gets connections of its own, made with the credentials of its time.
+            let fresh = move || channels.open("identity", &controller, Caller::Anyone).map_err(|e| e.to_string());
             control.handle().spawn(identity.run(fresh));
         }
 
         let policy = &config.control.policy;
+        let policy_channel = open("policy", policy)?;
         let policies = Policies::new(
-            open(policy)?,
+            policy_channel.clone(),
             watches(policy),
             config.control.workload.as_str().into(),
             Defaults {
@@ -213,8 +221,8 @@ impl Proxy {
         policies.keep(config.inbound.ports.iter().copied());
         let destination = &config.control.destination;
         let discovery = Discovery {
-            channel: open(destination)?,
-            policies: open(policy)?,
+            channel: open("destination", destination)?,
+            policies: policy_channel,
             watches: watches(destination),
             workload: config.control.workload.as_str().into(),
             context: config.control.context.as_str().into(),
@@ -255,14 +263,6 @@ impl Proxy {
 
         let (signal, watch) = drain::channel();
         let server = |accept: &transport::Accept| server_settings(&config, accept);
-        let settings = |connect: &transport::Connect, bind, told| endpoint::Settings {
-            connect: tcp_connect(connect, bind),
-            backoff: connect.backoff,
-            dice: dice.clone(),
-            pool: PoolSettings { max_idle_count: connect.http1_pool.max_idle, idle_timeout: connect.http1_pool.idle_timeout },
-            tls: store.subscribe(),
-            told,
-        };
         let local_ips: Vec<_> = config.inbound.ips.iter().copied().collect();
         let told = if config.outbound.informational_headers { Told::Everything } else { Told::Status };
         let outbound_side = Outbound::new(
@@ -340,13 +340,6 @@ impl Proxy {
 
 fn invalid(error: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, error.to_string())
-}
-
-fn identity_controller(config: &Config) -> Controller {
-    match &config.identity.source {
-        CertificateSource::Controller { controller, .. } => controller.clone(),
-        CertificateSource::WorkloadApi { .. } => config.control.policy.clone(),
-    }
 }
 
 fn tcp_connect(connect: &transport::Connect, bind: Option<IpAddr>) -> TcpConnect {

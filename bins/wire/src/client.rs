@@ -10,11 +10,10 @@ use linkerd2_proxy_api::{
 };
 use meshkit_core::{Update, grpc::Code};
 use meshkit_policy::inbound;
-use tonic::transport::Channel;
 use tracing::warn;
 
 use crate::{
-    Invalid, Refused, destination,
+    Channel, Invalid, Refused, destination,
     profile::Profile,
     watch::{Item, Limits, Resume, is_absent, is_malformed, watch},
 };

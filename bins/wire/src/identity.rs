@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::SystemTime};
 
 use linkerd2_proxy_api::identity as proto;
-use tonic::{Request, Response, Status, body::Body, client::GrpcService, codegen};
+use tonic::{Request, Response, Status};
 
-use crate::{Invalid, Refused};
+use crate::{Channel, Invalid, Refused};
 
 /// A workload asks for a certificate.
 #[derive(Clone, PartialEq, Eq)]
@@ -68,14 +68,8 @@ impl<C: Certify> proto::identity_server::Identity for Server<C> {
 ///
 /// # Cancel safety
 /// Dropping the future gives the request up; the issuer may have signed all the same, which does no harm.
-pub async fn certify<T>(channel: T, origin: http::Uri, request: CertifyRequest) -> Result<Certified, Refused>
-where
-    T: GrpcService<Body>,
-    T::Error: Into<codegen::StdError>,
-    T::ResponseBody: codegen::Body<Data = bytes::Bytes> + Send + 'static,
-    <T::ResponseBody as codegen::Body>::Error: Into<codegen::StdError> + Send,
-{
-    let mut client = proto::identity_client::IdentityClient::with_origin(channel, origin);
+pub async fn certify(channel: Channel, request: CertifyRequest) -> Result<Certified, Refused> {
+    let mut client = proto::identity_client::IdentityClient::new(channel);
     let CertifyRequest { identity, token, csr } = request;
     let request = proto::CertifyRequest { identity, token, certificate_signing_request: csr };
     let response = client.certify(request).await.map_err(|status| Refused::of(&status))?.into_inner();

@@ -1,5 +1,6 @@
 //! The protobuf messages of the mesh APIs to and from the crates' types, both ways, and the clients that keep a watch alive.
 
+mod channel;
 pub mod client;
 pub mod destination;
 pub mod extension;
@@ -14,5 +15,6 @@ mod refused;
 mod route;
 pub mod watch;
 
+pub use channel::Channel;
 pub use invalid::Invalid;
 pub use refused::Refused;

@@ -7,13 +7,13 @@ use ipnet::IpNet;
 use meshkit_balance::updates;
 use meshkit_core::Authority;
 use meshkit_wire::{
+    Channel,
     client::{self, Watches},
     extension::{FaultPlan, outbound_faults},
     outbound::{Policy, Target},
     profile::Profile,
 };
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
-use tonic::transport::Channel;
 
 use crate::config::DnsSuffix;
 

@@ -2,11 +2,13 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use meshkit_core::{Authority, Clock};
+use meshkit_core::Clock;
 use meshkit_tls::{Credentials, Store, key::Files, renewal::Schedule, rustls};
-use meshkit_wire::identity::{CertifyRequest, certify};
+use meshkit_wire::{
+    Channel,
+    identity::{CertifyRequest, certify},
+};
 use rustls::pki_types::CertificateDer;
-use tonic::transport::Channel;
 use tracing::{debug, info, warn};
 
 /// How often the log says that there is no certificate yet.
@@ -25,8 +27,6 @@ pub struct Identity {
     pub token_file: PathBuf,
     /// When to ask again.
     pub schedule: Schedule,
-    /// The issuer's authority.
-    pub addr: Authority,
     /// Tells the date.
     pub clock: Arc<dyn Clock>,
     /// Hears of each attempt.
@@ -35,7 +35,7 @@ pub struct Identity {
 
 impl Identity {
     /// Runs until it is dropped. The first certificate opens the listeners; every later one replaces its predecessor for new handshakes.
-    pub async fn run(self, channel: impl Fn() -> Channel) {
+    pub async fn run(self, channel: impl Fn() -> Result<Channel, String>) {
         let mut not_after = None;
         let mut warned = tokio::time::Instant::now();
         loop {
@@ -71,12 +71,11 @@ impl Identity {
         }
     }
 
-    async fn renew(&self, channel: Channel) -> Result<std::time::SystemTime, String> {
+    async fn renew(&self, channel: Result<Channel, String>) -> Result<std::time::SystemTime, String> {
         let token = tokio::fs::read(&self.token_file).await.map_err(|e| format!("token {}: {e}", self.token_file.display()))?;
         let snapshot = self.store.snapshot();
         let request = CertifyRequest { identity: snapshot.name().to_string(), token, csr: self.files.signing_request.clone() };
-        let origin = format!("http://{}", self.addr).parse().map_err(|e| format!("{e}"))?;
-        let certified = certify(channel, origin, request).await.map_err(|e| e.to_string())?;
+        let certified = certify(channel?, request).await.map_err(|e| e.to_string())?;
         let chain = std::iter::once(certified.leaf).chain(certified.intermediates).map(CertificateDer::from).collect();
         let now = self.clock.now();
         let credentials = Credentials::new(&self.provider, snapshot.anchors(), snapshot.name(), chain, &self.files.key, now);

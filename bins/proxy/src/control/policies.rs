@@ -13,11 +13,11 @@ use meshkit_policy::{
     inbound::{Policy, Protocol},
 };
 use meshkit_wire::{
+    Channel,
     client::{Watches, inbound_policy},
     extension::{FaultPlan, inbound_faults},
 };
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle, time::Instant};
-use tonic::transport::Channel;
 use tracing::{debug, info, warn};
 
 /// What decides where the control plane has not answered yet.

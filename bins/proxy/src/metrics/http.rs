@@ -10,7 +10,9 @@ use meshkit_core::{
     grpc::{self, Code},
 };
 use meshkit_http::Body;
-use meshkit_runtime::metrics::{CellKey, Cells, Counter, Family, Histogram, LabelWriter, Labels as WriteLabels, Quantiles, Registry};
+use meshkit_runtime::metrics::{
+    CellKey, Cells, Counter, Family, Histogram, LabelWriter, Labels as WriteLabels, Quantiles, Registry, Scope,
+};
 use tokio::time::Instant;
 
 use super::{
@@ -67,8 +69,9 @@ pub(super) struct ResponseKey {
 pub(super) struct StatusKey(StatusCode);
 
 impl HttpFamilies {
-    pub(super) fn register(registry: &Registry) -> Self {
-        let legacy = registry.legacy();
+    /// The families of the data path, or those whose names begin with `prefix`.
+    pub(super) fn register(registry: &Registry, prefix: Option<&str>) -> Self {
+        let legacy = prefix.into_iter().fold(registry.legacy(), Scope::prefix);
         Self {
             requests: legacy.counter_family("request_total", "HTTP requests"),
             responses: legacy.counter_cells("response_total", "HTTP responses"),

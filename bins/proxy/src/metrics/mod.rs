@@ -2,6 +2,7 @@
 
 mod balancer;
 mod connection;
+mod control;
 pub(crate) mod exchange;
 mod failure;
 mod fault;
@@ -22,6 +23,8 @@ pub use balancer::BalancerFamilies;
 pub(crate) use balancer::BalancerHandle;
 pub(crate) use connection::RouteConnection;
 pub use connection::{ConnectionFamilies, DetectFamilies};
+pub use control::ControlFamilies;
+pub(crate) use control::Resolution;
 pub(crate) use failure::Failure;
 pub use fault::FaultFamilies;
 pub(crate) use fault::FaultHandle;
@@ -142,7 +145,7 @@ impl Metrics {
         let balancers = |prefix| BalancerFamilies::register(registry, prefix, Arc::clone(clock));
         let counter = |name: &str, help| legacy.counter_family(name, help);
         Self {
-            http: HttpFamilies::register(registry),
+            http: HttpFamilies::register(registry, None),
             tcp: TcpFamilies::register(registry),
             authz: AuthzFamilies {
                 http_allow: counter("inbound_http_authz_allow_total", "HTTP requests that an authorization allowed"),

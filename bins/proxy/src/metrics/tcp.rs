@@ -62,6 +62,12 @@ impl TcpFamilies {
 }
 
 impl TcpHandle {
+    /// Handles that are in no scrape: for connections to the control plane.
+    pub(crate) fn nowhere() -> Self {
+        let (opened, closed, read, written) = Default::default();
+        Self(Arc::new(Handles { opened, open: Arc::default(), closed, read, written }))
+    }
+
     /// Counts a connection that is open from now until it is dropped.
     #[must_use]
     pub fn count<I>(&self, io: I) -> Counted<I> {

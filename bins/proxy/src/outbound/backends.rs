@@ -1,6 +1,6 @@
 //! Balancers of a destination's backends: made here, shared by all that name the same backend.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use ::http::Request;
 use futures_util::future::Either;
@@ -10,12 +10,12 @@ use meshkit_http::Body;
 use meshkit_policy::Meta;
 use meshkit_retry::{Timeout, TimeoutLayer};
 use meshkit_wire::outbound::{Accrual, Backend, Dispatch};
-use tokio::task::JoinHandle;
 use tower::Layer as _;
 
 use super::Settings;
 use crate::{
     control::Discovery,
+    driven::Driven,
     endpoint::{AnyBody, EndpointService, Handles, Transport},
     metrics::{
         BalancerFamilies, BalancerHandle, Edge, Labels, Metrics,
@@ -41,34 +41,9 @@ pub(super) struct Backends {
     pub(super) metrics: Metrics,
 }
 
-/// A balancer and the task that drives it, which ends with it.
-#[derive(Debug)]
-pub(super) struct Driven<B> {
-    balance: B,
-    driver: Mutex<Option<JoinHandle<()>>>,
-}
-
 /// The balancers of one snapshot, each by its backend; those that the snapshot before has, too, are taken over with their connections.
 #[derive(Debug)]
 pub(super) struct Made<B>(Vec<(Arc<Backend>, Arc<Driven<B>>)>);
-
-impl<B> Driven<B> {
-    fn new(balance: B, driver: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self { balance, driver: Mutex::new(Some(tokio::spawn(driver))) }
-    }
-
-    pub(super) const fn balance(&self) -> &B {
-        &self.balance
-    }
-}
-
-impl<B> Drop for Driven<B> {
-    fn drop(&mut self) {
-        if let Some(driver) = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            driver.abort();
-        }
-    }
-}
 
 impl<B> Made<B> {
     /// None yet.

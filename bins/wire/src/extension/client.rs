@@ -1,12 +1,11 @@
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt as _};
-use tonic::transport::Channel;
 use tracing::warn;
 
 use super::{FaultPlan, convert::from_proto, proto};
 use crate::{
-    Refused,
+    Channel, Refused,
     client::Watches,
     outbound::Target,
     watch::{is_absent, watch},
