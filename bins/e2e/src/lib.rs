@@ -130,6 +130,19 @@ impl Demo {
         serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out.stderr)))
     }
 
+    /// What the proxy of a replica says at `/metrics`.
+    ///
+    /// # Panics
+    /// There is no such replica.
+    #[must_use]
+    pub fn metrics(&self, pod: &str) -> String {
+        let text = fs::read_to_string(self.dir.path().join(".mesh/run.json")).expect("a running mesh tells its replicas");
+        let run: serde_json::Value = serde_json::from_str(&text).expect("in JSON");
+        let replicas = run["replicas"].as_array().expect("as a list");
+        let replica = replicas.iter().find(|replica| replica["pod"] == pod).unwrap_or_else(|| panic!("no {pod} in {text}"));
+        curl(&[&format!("http://{}/metrics", replica["admin"].as_str().unwrap_or_default())])
+    }
+
     /// Process ids of this mesh's own processes whose command line holds all of `words`.
     #[must_use]
     pub fn processes(&self, words: &[&str]) -> Vec<u32> {

@@ -29,7 +29,7 @@ use crate::{
     control::{self, Channels, Controller, Defaults, Discovery, Policies, channel::Caller, discovery::MayHaveProfile, dns::Dns},
     endpoint, inbound,
     inbound::Inbound,
-    metrics::{Certificates, ControlFamilies, Metrics},
+    metrics::{Certificates, ControlFamilies, Metrics, tls_info},
     net::{
         Listener, Listeners, Mapping, TcpConnect,
         accept::{Destination, SocketOptions},
@@ -146,6 +146,7 @@ impl Proxy {
         let certified = readiness.latch();
 
         let provider = Arc::new(meshkit_tls::provider());
+        tls_info(&registry, &provider);
         let anchors = TrustAnchors::from_pem(&config.identity.trust_anchors).map_err(invalid)?;
         let store = Arc::new(Store::new(Arc::clone(&provider), anchors, config.identity.name.clone()).map_err(invalid)?);
 

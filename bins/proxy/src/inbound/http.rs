@@ -29,6 +29,7 @@ use tracing::info;
 use super::{
     Connection, Shared,
     gateway::Asked,
+    server_labels,
     verdicts::{Verdicts, route_labels},
 };
 use crate::{
@@ -110,7 +111,9 @@ impl Served {
             Err(error) => {
                 let row = error.cause().answer();
                 if let Some(label) = row.label {
-                    let labels = target(self.connection.addr).into_iter().chain([("error", label.to_owned())]);
+                    let Connection { addr, app, .. } = &self.connection;
+                    let server = server_labels(&app.policy(), *addr);
+                    let labels = target(*addr).into_iter().chain(server).chain([("error", label.to_owned())]);
                     self.shared.metrics.errors.inbound_http.handle(&Labels::new(labels)).incr();
                 }
                 info!(client.ip = %self.connection.client.ip, path, %error, "request failed");

@@ -185,6 +185,21 @@ impl Metrics {
     }
 }
 
+/// Registers `rustls_info`: which ciphers and key exchanges this proxy has, and whose.
+pub(crate) fn tls_info(registry: &Registry, provider: &meshkit_tls::rustls::crypto::CryptoProvider) {
+    let list = |names: Vec<&str>| names.into_iter().map(|name| format!("{name},")).collect::<String>();
+    let suites = provider.cipher_suites.iter().filter_map(|suite| suite.suite().as_str()).collect();
+    let exchanges = provider.kx_groups.iter().filter_map(|group| group.name().as_str()).collect();
+    let labels = Labels::new([
+        ("tls_suites", list(suites)),
+        ("tls_kx_groups", list(exchanges)),
+        ("tls_rand", format!("{:?}", provider.secure_random)),
+        ("tls_key_provider", format!("{:?}", provider.key_provider)),
+        ("tls_fips", provider.fips().to_string()),
+    ]);
+    registry.open().gauge_family("rustls_info", "The TLS library's algorithms").handle(&labels).set(1);
+}
+
 /// The state of the proxy's own certificate.
 #[derive(Clone, Debug)]
 pub struct Certificates {

@@ -174,5 +174,5 @@ fn handles(metrics: &Metrics, endpoint: &Endpoint, authority: &str) -> Handles {
     let tcp: Vec<_> = [direction(), own(("peer", "dst".to_owned()))].into_iter().chain(known).collect();
     let names = ["deployment", "statefulset", "daemonset", "k8s_job", "pod"];
     let edge = names.iter().find_map(|key| endpoint.labels.get(*key)).map(|name| Edge(name.clone()));
-    Handles { http: metrics.http.handle(&Labels::new(http), edge.as_ref()), tcp: metrics.tcp.handle(tcp) }
+    Handles { http: metrics.http.handle(&Labels::new(http), edge.as_ref()), tcp: metrics.tcp.endpoint(tcp, endpoint.locality) }
 }
