@@ -26,6 +26,7 @@ use tower::{Service, ServiceExt as _};
 use crate::{
     metrics::{Counted, HttpHandle, TcpHandle, decided},
     net::TcpConnect,
+    rest::{Rest, Waiting},
 };
 
 /// What is the same for all endpoints of one direction.
@@ -145,12 +146,17 @@ pub struct EndpointService {
     http: HttpHandle,
     /// The connection that is kept open.
     kept: Option<Reconnect<Connect<Transport>, ()>>,
+    /// Where none is, a server that refuses connections is not ready for a while.
+    waiting: Waiting,
 }
 
 struct Shared {
     endpoint: Arc<Endpoint>,
     h1: Pool<Transport>,
     h2: Lazy,
+    rest: Rest,
+    backoff: Backoff,
+    dice: Dice,
     told: Told,
 }
 
@@ -200,16 +206,19 @@ impl EndpointService {
         let shared = Shared {
             h1: Pool::new(transport(SessionProtocol::Http1), settings.pool),
             h2: Lazy { connect: h2, current: tokio::sync::Mutex::default() },
+            rest: Rest::default(),
+            backoff: settings.backoff,
+            dice: settings.dice.clone(),
             told: settings.told,
             endpoint,
         };
-        Self { shared: Arc::new(shared), http: handles.http, kept }
+        Self { shared: Arc::new(shared), http: handles.http, kept, waiting: Waiting::default() }
     }
 
     /// The same connections, with other counters for what goes over them.
     #[must_use]
     pub fn counted(&self, http: HttpHandle) -> Self {
-        Self { shared: Arc::clone(&self.shared), http, kept: self.kept.clone() }
+        Self { shared: Arc::clone(&self.shared), http, kept: self.kept.clone(), waiting: Waiting::default() }
     }
 }
 
@@ -228,7 +237,7 @@ impl Service<Request<Body>> for EndpointService {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         match &mut self.kept {
             Some(kept) => kept.poll_ready(cx).map_err(|e| Error::from_boxed(e.into())),
-            None => Poll::Ready(Ok(())),
+            None => self.waiting.poll(&self.shared.rest, cx).map(Ok),
         }
     }
 
@@ -279,6 +288,7 @@ impl Service<Request<Body>> for EndpointService {
             };
             let response = match sent {
                 Ok(mut response) => {
+                    shared.rest.accepted();
                     if !upgrade {
                         hop::strip_connection_headers(response.headers_mut());
                     }
@@ -287,8 +297,12 @@ impl Service<Request<Body>> for EndpointService {
                 // The endpoint's edge: from here on a failed transport is a response, which breakers and retries understand.
                 Err(error) if error.cause().is_transport() && !client.resets(&error) => {
                     let mut response = client.answer(&error);
+                    let unsent = NotSent::is_in(&error);
+                    if unsent {
+                        shared.rest.refused(&shared.backoff, &shared.dice);
+                    }
                     // What a server refuses unseen was as good as never sent.
-                    if NotSent::is_in(&error) || reset_reason(&error) == Some(h2::Reason::REFUSED_STREAM) {
+                    if unsent || reset_reason(&error) == Some(h2::Reason::REFUSED_STREAM) {
                         response.extensions_mut().insert(meshkit_retry::NotSent);
                     }
                     response
@@ -344,5 +358,79 @@ fn override_authority(request: &mut Request<Body>, authority: &str) {
 impl fmt::Debug for EndpointService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EndpointService").field("endpoint", &self.shared.endpoint).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use meshkit_balance::{Balance, Config, track, updates};
+    use meshkit_retry::{Plan, RetryLayer};
+    use meshkit_runtime::metrics::Registry;
+    use meshkit_tls::{Store, TrustAnchors};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+    use tower::Layer as _;
+
+    use super::*;
+    use crate::metrics::{Labels, Metrics};
+
+    fn settings() -> Settings {
+        let certified = rcgen::generate_simple_self_signed(["root.test".to_owned()]).unwrap();
+        let anchors = TrustAnchors::from_pem(&certified.cert.pem()).unwrap();
+        let store = Store::new(Arc::new(meshkit_tls::provider()), anchors, "web.test".parse().unwrap()).unwrap();
+        Settings {
+            connect: TcpConnect { limit: Duration::from_secs(5), options: Default::default(), bind: None },
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(1), 0.0).unwrap(),
+            dice: Dice::new(7),
+            pool: PoolSettings::default(),
+            tls: store.subscribe(),
+            told: Told::Status,
+        }
+    }
+
+    /// Answers every connection's first request after a while, byte by byte as nobody's library would.
+    async fn slow_server() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut io, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut head = [0; 1024];
+                    let _ = io.read(&mut head).await;
+                    tokio::time::sleep(Duration::from_millis(60)).await;
+                    let _ = io.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").await;
+                });
+            }
+        });
+        addr
+    }
+
+    #[tokio::test]
+    async fn what_a_dead_endpoint_refuses_goes_to_a_live_one_even_if_that_is_slower() {
+        let dead = {
+            // Free again when it is dropped, and nobody's for the moment.
+            TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+        };
+        let live = slow_server().await;
+        let registry = Registry::new(Duration::from_secs(600));
+        let clock: Arc<dyn meshkit_core::Clock> = Arc::new(meshkit_core::clock::SystemClock);
+        let metrics = Metrics::register(&registry, &clock);
+        let settings = settings();
+        let make = move |endpoint: Arc<Endpoint>| {
+            let handles = Handles { http: metrics.http.handle(&Labels::default(), None), tcp: TcpHandle::nowhere() };
+            EndpointService::new(endpoint, &settings, handles)
+        };
+        let (balance, driver) = Balance::observed(Config::default().seed(1), track::Http::default(), (), make);
+        tokio::spawn(driver.run::<_, Request<Body>>(updates::fixed([Endpoint::new(dead), Endpoint::new(live)])));
+        let retry = RetryLayer::new(Plan::new(), Dice::new(1)).resend_unsent().layer(AnyBody(balance));
+        for _ in 0..30 {
+            let request = Request::post("http://shop.test/pay").body(Body::from("once")).unwrap();
+            let response = retry.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status(), 200);
+        }
     }
 }

@@ -21,6 +21,7 @@ pub mod net;
 pub mod outbound;
 pub mod program;
 mod proxy;
+mod rest;
 
 pub use config::Config;
 pub use proxy::Proxy;
