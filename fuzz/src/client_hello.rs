@@ -7,6 +7,10 @@ use meshkit_tls::{
 
 use crate::Verdict;
 
+const RECORD_LEN_AT: usize = 3;
+/// The lower two of three bytes.
+const HELLO_LEN_AT: usize = 7;
+
 /// Cuts the bytes everywhere: an answer, once given, stays. Where rustls takes the hello as well, both read the same name.
 #[must_use]
 pub fn run(data: &[u8]) -> Verdict {
@@ -18,6 +22,8 @@ pub fn run(data: &[u8]) -> Verdict {
         answer = seen;
     }
     let Parsed::Hello(name) = answer else { return Verdict::Refused };
+    let number = |at: usize| usize::from(data[at]) << 8 | usize::from(data[at + 1]);
+    assert!(number(HELLO_LEN_AT) + 4 <= number(RECORD_LEN_AT), "the hello is longer than its record");
     if let Some(Some(other)) = rustls_name(data) {
         let name = name.unwrap_or_default();
         // RFC 6066 has no trailing dot and no case; rustls drops both.

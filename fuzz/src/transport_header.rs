@@ -10,9 +10,9 @@ use crate::Verdict;
 /// The bytes in front of the message: the preface, and the message's length.
 const FRONT_LEN: usize = 27;
 
-/// What the decoder passes over and others refuse: a protocol that is no message, the numbers of fields that cannot exist, and the bits of a number
-/// beyond the 64th. None of them is written by anybody.
-const LENIENT: [&str; 3] = ["Protocol.kind: Wire.protocol: invalid wire type", "invalid key value", "invalid varint"];
+/// What the decoder passes over and others refuse: a protocol that is no message or one with nonsense in it, the numbers of fields that cannot
+/// exist, and the bits of a number beyond the 64th. None of them is written by anybody.
+const LENIENT: [&str; 3] = ["Protocol.kind: Wire.protocol: ", "invalid key value", "invalid varint"];
 
 /// Cuts the bytes everywhere: an answer, once given, stays. What is taken for a header reads the same to a general protobuf reader, and the same
 /// again after it was written.
