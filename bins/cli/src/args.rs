@@ -163,9 +163,14 @@ where
     F: AsyncFnOnce(StopFuture) -> Result<(), Vec<String>>,
 {
     let filter = std::env::var("MESH_LOG").unwrap_or_else(|_| "warn,meshkit=info".to_owned());
-    if let Err(error) = logs::install(&filter, logs::Format::Plain) {
-        eprintln!("mesh: MESH_LOG: {error}");
-        return ExitCode::from(64);
+    // Standard output is for what the command answers.
+    match logs::subscriber(&filter, logs::Format::Plain, std::io::stderr) {
+        // It fails only where somebody has set one up before, who hears everything then.
+        Ok((dispatch, _level)) => drop(tracing::dispatcher::set_global_default(dispatch)),
+        Err(error) => {
+            eprintln!("mesh: MESH_LOG: {error}");
+            return ExitCode::from(64);
+        }
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -48,7 +48,7 @@ pub async fn run(settings: &Settings, stop: impl Future<Output = ()>) -> Result<
     write_manifests(&dir).map_err(|e| vec![format!("{}: {e}", dir.display())])?;
     let running = run::start(&dir, &dir.join(crate::STATE_DIR)).await?;
     let begun = Instant::now();
-    let description = running.description().clone();
+    let description = running.description();
     // What a person reads goes to stderr when the output is for a program.
     let say = |line: String| match settings.output {
         Output::Rows => println!("{line}"),
@@ -79,7 +79,7 @@ pub async fn run(settings: &Settings, stop: impl Future<Output = ()>) -> Result<
             () = &mut end => break,
             _ = refresh.tick() => {
                 if settings.output == Output::Rows {
-                    let summary = Summary::of(&stat::scrape(&description).await, begun.elapsed().as_secs_f64());
+                    let summary = Summary::of(&stat::scrape(&running.description()).await, begun.elapsed().as_secs_f64());
                     if !summary.edges.is_empty() {
                         println!("\n{summary}");
                     }
@@ -87,7 +87,7 @@ pub async fn run(settings: &Settings, stop: impl Future<Output = ()>) -> Result<
             }
         }
     }
-    let summary = Summary::of(&stat::scrape(&description).await, begun.elapsed().as_secs_f64());
+    let summary = Summary::of(&stat::scrape(&running.description()).await, begun.elapsed().as_secs_f64());
     running.stop().await;
     match settings.output {
         Output::Rows => println!("\n{summary}"),

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::Read as _,
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -30,6 +29,9 @@ pub fn mesh() -> &'static Path {
         test.ancestors().nth(2).expect("a test lies in deps").join("mesh")
     })
 }
+
+/// Takes what `mesh run` prints for a person. It is no manifest.
+const STDERR: &str = "stderr.txt";
 
 /// The demo application, running in a mesh of its own until it is dropped.
 #[derive(Debug)]
@@ -62,8 +64,8 @@ impl Demo {
             let text = text.replace("\"18080\"", &format!("\"{port}\"")).replace("value: \"0.1\"", &format!("value: \"{share}\""));
             fs::write(dir.path().join(name), text).expect("a manifest is written");
         }
-        let child =
-            Command::new(mesh()).arg("run").arg(dir.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let stderr = fs::File::create(dir.path().join(STDERR)).expect("a file for what it says");
+        let child = Command::new(mesh()).arg("run").arg(dir.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn();
         let mut demo = Self { child: child.expect("the mesh is started"), dir, port };
         let up = eventually(Duration::from_secs(60), || {
             assert!(demo.child.try_wait().expect("a child can be asked").is_none(), "the mesh ended: {}", demo.stderr());
@@ -136,11 +138,21 @@ impl Demo {
     /// There is no such replica.
     #[must_use]
     pub fn metrics(&self, pod: &str) -> String {
+        let replicas = self.replicas();
+        let (_, admin) = replicas.iter().find(|(name, _)| name == pod).unwrap_or_else(|| panic!("no {pod} in {replicas:?}"));
+        curl(&[&format!("http://{admin}/metrics")])
+    }
+
+    /// The replicas that run: their Pods, and where their proxies' admin servers listen.
+    ///
+    /// # Panics
+    /// Nothing runs.
+    #[must_use]
+    pub fn replicas(&self) -> Vec<(String, String)> {
         let text = fs::read_to_string(self.dir.path().join(".mesh/run.json")).expect("a running mesh tells its replicas");
         let run: serde_json::Value = serde_json::from_str(&text).expect("in JSON");
-        let replicas = run["replicas"].as_array().expect("as a list");
-        let replica = replicas.iter().find(|replica| replica["pod"] == pod).unwrap_or_else(|| panic!("no {pod} in {text}"));
-        curl(&[&format!("http://{}/metrics", replica["admin"].as_str().unwrap_or_default())])
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        run["replicas"].as_array().expect("as a list").iter().map(|row| (text(&row["pod"]), text(&row["admin"]))).collect()
     }
 
     /// Process ids of this mesh's own processes whose command line holds all of `words`.
@@ -165,12 +177,14 @@ impl Demo {
         text
     }
 
-    fn stderr(&mut self) -> String {
-        let mut text = String::new();
-        if let Some(stderr) = self.child.stderr.as_mut() {
-            let _ = stderr.read_to_string(&mut text);
-        }
-        text
+    /// Does the program say this on the terminal, soon?
+    #[must_use]
+    pub fn says(&self, what: &str) -> bool {
+        eventually(Duration::from_secs(10), || self.stderr().contains(what).then_some(())).is_some()
+    }
+
+    fn stderr(&self) -> String {
+        fs::read_to_string(self.dir.path().join(STDERR)).unwrap_or_default()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Development tasks: `cargo xtask setup | test`. Standard library only, so that it builds in a second.
 
+mod fuzz;
 mod setup;
 mod step;
 mod test;
@@ -11,7 +12,7 @@ usage: cargo xtask <task>
 
   setup         install what the tests need and this machine lacks (as root, from Debian's packages and the crate registry)
   test          set up, then everything that continuous integration runs
-  test --only STEP   one step: fmt, clippy, doc, deny, package, tests";
+  test --only STEP   one step: fmt, clippy, doc, deny, package, fuzz, tests";
 
 fn main() -> ExitCode {
     let args: Vec<_> = env::args().skip(1).collect();

@@ -10,6 +10,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("openssl", "openssl"),
     ("h2load", "nghttp2-client"),
     ("cc", "gcc"),
+    ("c++", "g++"),
     ("iptables", "iptables"),
     ("nft", "nftables"),
     ("ip", "iproute2"),

@@ -1,6 +1,9 @@
 //! What continuous integration runs.
 
-use crate::step::{cargo, run};
+use crate::{
+    fuzz,
+    step::{cargo, run},
+};
 
 /// The crates that are published, in the order of their arrows.
 const PUBLISHED: &[&str] = &["meshkit-core", "meshkit-balance", "meshkit-tls", "meshkit-policy", "meshkit-retry", "meshkit-fault"];
@@ -8,7 +11,8 @@ const PUBLISHED: &[&str] = &["meshkit-core", "meshkit-balance", "meshkit-tls", "
 type Step = (&'static str, fn() -> Result<(), String>);
 
 /// The quick ones first; the tests last, so that the run ends in the test runner's own summary.
-const STEPS: &[Step] = &[("fmt", fmt), ("clippy", clippy), ("doc", doc), ("deny", deny), ("package", package), ("tests", tests)];
+const STEPS: &[Step] =
+    &[("fmt", fmt), ("clippy", clippy), ("doc", doc), ("deny", deny), ("package", package), ("fuzz", fuzz::run), ("tests", tests)];
 
 pub(crate) fn all() -> Result<(), String> {
     STEPS.iter().try_for_each(|(_, step)| step())

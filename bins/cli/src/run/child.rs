@@ -28,7 +28,7 @@ const STEADY: Duration = Duration::from_secs(10);
 const LOG_LIMIT: u64 = 8 << 20;
 
 /// What to run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// For logs: `emojivoto/web-0 web`.
     pub name: String,

@@ -1,6 +1,6 @@
 //! What the API server and its controllers would tell of running replicas: Services with addresses, Pods, EndpointSlices.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use meshkit_manifest::{
     Object,
@@ -8,7 +8,12 @@ use meshkit_manifest::{
     meta::{Metadata, OwnerReference},
 };
 
-use super::{names, replica::Replica};
+use super::{
+    desired::{Planned, Services},
+    names,
+    plan::Name,
+    replica::Replica,
+};
 
 /// Is a replica to be sent requests?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,16 +24,39 @@ pub enum Readiness {
     NotReady,
 }
 
+/// What the control plane is told of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// Every Service.
+    pub services: Services,
+    /// Every replica.
+    pub replicas: BTreeMap<Name, (Arc<Replica>, Readiness)>,
+}
+
+impl Told {
+    /// Takes over what is planned. What is known already keeps its readiness.
+    pub fn adopt<'a>(&mut self, services: Services, planned: impl Iterator<Item = &'a Planned>) {
+        let mut before = std::mem::take(&mut self.replicas);
+        let now = |planned: &Planned| {
+            let name = planned.replica.name.clone();
+            let readiness = before.remove(&name).map_or(Readiness::NotReady, |(_, readiness)| readiness);
+            (name, (Arc::clone(&planned.replica), readiness))
+        };
+        self.replicas = planned.map(now).collect();
+        self.services = services;
+    }
+}
+
 /// The objects of a run at one moment.
 #[must_use]
-pub fn objects(services: &[(Arc<Service>, Ipv4Addr)], replicas: &[(Arc<Replica>, Readiness)]) -> Vec<Object> {
-    let mut all: Vec<_> = replicas.iter().map(|(replica, _)| Object::Pod(Arc::new(pod(replica)))).collect();
-    for (service, address) in services {
+pub fn objects(told: &Told) -> Vec<Object> {
+    let mut all: Vec<_> = told.replicas.values().map(|(replica, _)| Object::Pod(Arc::new(pod(replica)))).collect();
+    for (service, address) in &told.services {
         let mut placed = Service::clone(service);
         placed.spec.cluster_ip = Some(address.to_string());
         placed.spec.cluster_ips = vec![address.to_string()];
         all.push(Object::Service(Arc::new(placed)));
-        all.push(Object::EndpointSlice(Arc::new(slice(service, replicas))));
+        all.push(Object::EndpointSlice(Arc::new(slice(service, &told.replicas))));
     }
     all
 }
@@ -64,9 +92,9 @@ fn pod(replica: &Replica) -> Pod {
     }
 }
 
-fn slice(service: &Service, replicas: &[(Arc<Replica>, Readiness)]) -> EndpointSlice {
+fn slice(service: &Service, replicas: &BTreeMap<Name, (Arc<Replica>, Readiness)>) -> EndpointSlice {
     let metadata = &service.metadata;
-    let selected: Vec<_> = replicas.iter().filter(|(replica, _)| replica.is_selected_by(service)).collect();
+    let selected: Vec<_> = replicas.values().filter(|(replica, _)| replica.is_selected_by(service)).collect();
     let endpoint = |(replica, readiness): &&(Arc<Replica>, Readiness)| SliceEndpoint {
         addresses: vec![replica.ip.into()],
         conditions: Conditions { ready: Some(*readiness == Readiness::Ready), ..Conditions::default() },
