@@ -53,6 +53,24 @@ fn replicas_come_change_and_go_while_the_application_serves() {
 }
 
 #[test]
+fn a_proxy_with_other_settings_is_restarted_alone() {
+    let demo = Demo::start();
+    let proxies = || demo.processes(&["proxy"]);
+    let before = proxies();
+    let _ = demo.edit(
+        "12-web.yaml",
+        "  template:\n    metadata:\n",
+        "  template:\n    metadata:\n      annotations: {config.linkerd.io/proxy-cpu-limit: \"2\"}\n",
+    );
+    let restarted = eventually(LATER, || {
+        let now = proxies();
+        let kept = now.iter().filter(|id| before.contains(id)).count();
+        (now.len() == before.len() && kept == before.len() - 1 && demo.status("/api/list") == 200).then_some(())
+    });
+    assert!(restarted.is_some(), "{before:?} became {:?}", proxies());
+}
+
+#[test]
 fn an_edit_that_cannot_run_changes_nothing_and_is_said() {
     let demo = Demo::start();
     let everything = || demo.processes(&[]);

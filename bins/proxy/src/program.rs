@@ -3,7 +3,7 @@
 use std::{env, process::ExitCode, sync::Arc};
 
 use meshkit_core::SystemClock;
-use meshkit_runtime::{logs, process::BuildInfo, shutdown};
+use meshkit_runtime::{logs, process::BuildInfo, shutdown, threads};
 use tracing::{error, info};
 
 use crate::{
@@ -30,7 +30,8 @@ pub fn main() -> ExitCode {
             return ExitCode::from(EXIT_STATUS);
         }
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().thread_name("proxy").build() {
+    let workers = config.runtime.worker_count(threads::available());
+    let runtime = match threads::runtime("proxy", workers) {
         Ok(runtime) => runtime,
         Err(error) => {
             error!(%error, "the runtime cannot be started");

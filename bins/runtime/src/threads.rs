@@ -1,4 +1,4 @@
-//! How many worker threads, and how they run: each has a runtime of its own, so that a connection never changes its thread.
+//! How many worker threads, and how they run; and threads beside them, with a runtime of their own.
 
 use std::{
     fmt, io,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    runtime::{Builder, Handle},
+    runtime::{Builder, Handle, Runtime},
     sync::oneshot,
 };
 
@@ -73,21 +73,21 @@ where
     Ok(Thread { handle, done, thread })
 }
 
-/// Starts `count` workers, named `name-0`, `name-1`, ...; `run` gets the number of its worker.
+/// The runtime of this many workers. One runs everything on the thread that blocks on it, without a lock or a wake-up of another thread; several
+/// share all tasks, so that what they count together (budgets, limits, estimates) stays one thing.
 ///
 /// # Errors
-/// As [`spawn`]. The workers that did start run on.
-pub fn workers<T, F, Fut>(name: &str, count: usize, run: F) -> io::Result<Vec<Thread<T>>>
-where
-    T: Send + 'static,
-    F: Fn(usize) -> Fut + Clone + Send + 'static,
-    Fut: Future<Output = T>,
-{
-    let start = |n: usize| {
-        let run = run.clone();
-        spawn(&format!("{name}-{n}"), move || run(n))
+/// The system gives no further thread, or no further file descriptor.
+pub fn runtime(name: &str, workers: usize) -> io::Result<Runtime> {
+    let mut builder = match workers {
+        0 | 1 => Builder::new_current_thread(),
+        several => {
+            let mut builder = Builder::new_multi_thread();
+            builder.worker_threads(several);
+            builder
+        }
     };
-    (0..count).map(start).collect()
+    builder.enable_all().max_blocking_threads(BLOCKING_MAX).thread_name(name).build()
 }
 
 impl<T> Thread<T> {
@@ -170,20 +170,37 @@ mod tests {
         }
     }
 
+    #[test]
+    fn one_worker_is_the_calling_thread_and_several_run_side_by_side() {
+        let here = thread::current().id();
+        let one = runtime("proxy", 1).unwrap();
+        let seen = one.block_on(async { tokio::spawn(async { thread::current().id() }).await.unwrap() });
+        assert_eq!(seen, here);
+
+        let two = runtime("proxy", 2).unwrap();
+        two.block_on(async {
+            // Each holds its thread until the other is there too.
+            let both = std::sync::Arc::new(std::sync::Barrier::new(2));
+            let tasks = [0, 1].map(|_| {
+                let both = std::sync::Arc::clone(&both);
+                tokio::spawn(async move { both.wait().is_leader() })
+            });
+            let mut leaders = 0;
+            for task in tasks {
+                leaders += usize::from(task.await.unwrap());
+            }
+            assert_eq!(leaders, 1);
+        });
+    }
+
     #[tokio::test]
-    async fn each_worker_has_its_thread_and_runs_futures_that_stay_there() {
-        let run = |n| async move {
-            let here = Rc::new(n);
-            let name = thread::current().name().map(str::to_owned);
+    async fn a_thread_runs_futures_that_stay_there() {
+        let run = || async {
+            let here = Rc::new(7);
             tokio::task::yield_now().await;
-            (*here, name)
+            (*here, thread::current().name().map(str::to_owned))
         };
-        let workers = workers("proxy", 2, run).unwrap();
-        let mut seen = Vec::new();
-        for worker in workers {
-            seen.push(worker.join().await.unwrap());
-        }
-        assert_eq!(seen, [(0, Some("proxy-0".to_owned())), (1, Some("proxy-1".to_owned()))]);
+        assert_eq!(spawn("control", run).unwrap().join().await, Ok((7, Some("control".to_owned()))));
     }
 
     #[tokio::test]

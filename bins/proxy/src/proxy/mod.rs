@@ -1,10 +1,11 @@
 //! A proxy from a [`Config`] value: sockets, threads, and their order.
 
+mod accepting;
+mod settings;
+
 use std::{
-    collections::HashMap,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -12,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use http_body_util::Full;
 use meshkit_core::{Clock, Dice, drain};
-use meshkit_http::{client::PoolSettings, edge::Told, server};
+use meshkit_http::{client::PoolSettings, edge::Told};
 use meshkit_runtime::{
     admin::{Access, Admin, Readiness},
     metrics::Registry,
@@ -20,30 +21,23 @@ use meshkit_runtime::{
 };
 use meshkit_tls::{Store, TrustAnchors, key::Files, renewal::Schedule};
 use meshkit_wire::{client::Watches, watch::Limits};
-use tokio::{sync::watch, task::JoinHandle};
-use tracing::{error, info, warn};
+use tokio::sync::watch;
+use tracing::{info, warn};
 
 use crate::{
     Config,
-    config::{CertificateSource, FlowControl, transport},
+    config::{CertificateSource, transport},
     control::{self, Channels, Controller, Defaults, Discovery, Policies, channel::Caller, discovery::MayHaveProfile, dns::Dns},
     endpoint, inbound,
     inbound::Inbound,
     metrics::{Certificates, ControlFamilies, Metrics, tls_info},
-    net::{
-        Listener, Listeners, Mapping, TcpConnect,
-        accept::{Destination, SocketOptions},
-    },
+    net::{Listener, accept::Destination},
     outbound,
-    outbound::{Alias, Outbound},
+    outbound::Outbound,
 };
 
 /// How long a first answer about a destination is waited for.
 const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often the listeners file is looked at.
-const LISTENERS_INTERVAL: Duration = Duration::from_millis(200);
-/// While the machine has no file descriptor left, accepting again at once would only burn its processor.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often idle metric series are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -127,7 +121,7 @@ impl Proxy {
 
     /// Serves until `stop` ends, then drains: nothing new begins, and what is in flight is waited for, up to the grace period.
     ///
-    /// The data path runs on this runtime; identity, watches and the admin server on a thread of their own.
+    /// The data path runs on this runtime, of however many threads; identity, watches and the admin server on a thread of their own.
     ///
     /// # Errors
     /// The identity's files or the trust anchors cannot be used, or a controller's address cannot.
@@ -160,7 +154,7 @@ impl Proxy {
 
         let dice = Dice::new(seed(&config.identity.name.to_string(), clock.now()));
         let settings = |connect: &transport::Connect, bind, told| endpoint::Settings {
-            connect: tcp_connect(connect, bind),
+            connect: settings::tcp_connect(connect, bind),
             backoff: connect.backoff,
             dice: dice.clone(),
             pool: PoolSettings { max_idle_count: connect.http1_pool.max_idle, idle_timeout: connect.http1_pool.idle_timeout },
@@ -171,7 +165,7 @@ impl Proxy {
         let channels = Channels {
             dns: Dns::system(control_metrics.clone()),
             endpoint: settings(&config.outbound.connect, config.outbound.bind, Told::Everything),
-            local: tcp_connect(&config.inbound.connect, None),
+            local: settings::tcp_connect(&config.inbound.connect, None),
             metrics: control_metrics,
             control: handle.clone(),
         };
@@ -263,7 +257,7 @@ impl Proxy {
         info!("Destinations resolved via {}", config.control.destination.addr);
 
         let (signal, watch) = drain::channel();
-        let server = |accept: &transport::Accept| server_settings(&config, accept);
+        let server = |accept: &transport::Accept| settings::server_settings(&config, accept);
         let local_ips: Vec<_> = config.inbound.ips.iter().copied().collect();
         let told = if config.outbound.informational_headers { Told::Everything } else { Told::Status };
         let outbound_side = Outbound::new(
@@ -316,13 +310,13 @@ impl Proxy {
             () = first_certificate(store.subscribe()) => certified.release(),
             () = &mut stop => return Ok(()),
         }
-        accepting.spawn(accept_inbound(inbound, inbound_side.clone()));
+        accepting.spawn(accepting::accept_inbound(inbound, inbound_side.clone()));
         for listener in outbound {
-            accepting.spawn(accept_outbound(listener, outbound_side.clone(), None));
+            accepting.spawn(accepting::accept_outbound(listener, outbound_side.clone(), None));
         }
         if let Some(file) = config.listeners.file.clone() {
             let options = (config.inbound.accept.socket, config.outbound.accept.socket);
-            accepting.spawn(follow_listeners(file, options, inbound_side, outbound_side));
+            accepting.spawn(accepting::follow_listeners(file, options, inbound_side, outbound_side));
         } else {
             drop((inbound_side, outbound_side));
         }
@@ -343,40 +337,6 @@ fn invalid(error: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, error.to_string())
 }
 
-fn tcp_connect(connect: &transport::Connect, bind: Option<IpAddr>) -> TcpConnect {
-    TcpConnect { limit: connect.timeout, options: connect.socket, bind }
-}
-
-fn server_settings(config: &Config, accept: &transport::Accept) -> server::Settings {
-    let from = &accept.http2;
-    let mut http2 = server::Http2 {
-        keep_alive: from.keep_alive.map(|k| meshkit_core::endpoint::KeepAlive {
-            interval: k.interval,
-            timeout: k.timeout,
-            while_idle: meshkit_core::endpoint::WhileIdle::Ping,
-        }),
-        max_concurrent_streams: from.max_concurrent_streams,
-        max_frame_size: from.max_frame_size,
-        max_header_list_size: from.max_header_list_size,
-        max_pending_accept_reset_streams: from.max_pending_accept_reset_streams,
-        max_send_buf_size: from.max_send_buf_size,
-        ..server::Http2::default()
-    };
-    match from.flow_control {
-        FlowControl::Adaptive => http2.adaptive_window = true,
-        FlowControl::Fixed { stream, connection } => {
-            http2.stream_window = stream;
-            http2.connection_window = connection;
-        }
-    }
-    server::Settings {
-        max_header_bytes: config.limits.max_header_bytes,
-        header_read_timeout: config.limits.header_read_timeout,
-        http2,
-        ..server::Settings::default()
-    }
-}
-
 /// Two proxies, or two lives of one, do not roll the same numbers.
 fn seed(name: &str, now: std::time::SystemTime) -> u64 {
     let nanos = now.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
@@ -389,85 +349,6 @@ async fn first_certificate(mut snapshots: watch::Receiver<Arc<meshkit_tls::Snaps
         // The store is gone: there will be none.
         std::future::pending().await
     }
-}
-
-async fn accept_inbound(listener: Listener, side: Inbound) {
-    loop {
-        match listener.accept().await {
-            Ok(accepted) => drop(tokio::spawn(side.clone().serve(accepted))),
-            Err(error) => pause(&error).await,
-        }
-    }
-}
-
-async fn accept_outbound(listener: Listener, side: Outbound, alias: Option<Arc<Alias>>) {
-    loop {
-        match listener.accept().await {
-            Ok(accepted) => drop(tokio::spawn(side.clone().serve(accepted, alias.clone()))),
-            Err(error) => pause(&error).await,
-        }
-    }
-}
-
-async fn pause(error: &io::Error) {
-    warn!(%error, "cannot accept");
-    tokio::time::sleep(ACCEPT_PAUSE).await;
-}
-
-/// Listens as the file says, from one version of it to the next.
-async fn follow_listeners(file: PathBuf, options: (SocketOptions, SocketOptions), inbound: Inbound, outbound: Outbound) {
-    let mut listening: HashMap<Mapping, Listening> = HashMap::new();
-    let mut seen = None;
-    loop {
-        match tokio::fs::read_to_string(&file).await {
-            Ok(text) if seen.as_ref() == Some(&text) => {}
-            Ok(text) => {
-                match Listeners::parse(&text) {
-                    Ok(listeners) => {
-                        listening.retain(|mapping, _| listeners.mappings().contains(mapping));
-                        for mapping in listeners.mappings().iter().filter(|m| !listening.contains_key(m)).cloned().collect::<Vec<_>>() {
-                            match listen(&mapping, options, &inbound, &outbound) {
-                                Ok(task) => drop(listening.insert(mapping, task)),
-                                Err(error) => error!(%mapping, %error, "a listener of the listeners file cannot be opened"),
-                            }
-                        }
-                    }
-                    Err(error) => {
-                        error!(file = %file.display(), %error, "the listeners file cannot be read: the listeners stay as they are")
-                    }
-                }
-                seen = Some(text);
-            }
-            Err(error) if seen.is_none() => warn!(file = %file.display(), %error, "the listeners file cannot be read yet"),
-            Err(_) => {}
-        }
-        tokio::time::sleep(LISTENERS_INTERVAL).await;
-    }
-}
-
-/// A listener's accept loop, which ends with it.
-struct Listening(JoinHandle<()>);
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-fn listen(mapping: &Mapping, options: (SocketOptions, SocketOptions), inbound: &Inbound, outbound: &Outbound) -> io::Result<Listening> {
-    let task = match mapping {
-        Mapping::Inbound { listen, destination } => {
-            let listener = Listener::bind(*listen, None, options.0, Destination::Published(*destination))?;
-            tokio::spawn(accept_inbound(listener, inbound.clone()))
-        }
-        Mapping::Outbound { listen, destination, authority } => {
-            let listener = Listener::bind(*listen, None, options.1, Destination::Mapped(*destination))?;
-            let alias =
-                Alias { listen: listen.to_string().parse().map_err(invalid)?, name: authority.to_string().parse().map_err(invalid)? };
-            tokio::spawn(accept_outbound(listener, outbound.clone(), Some(Arc::new(alias))))
-        }
-    };
-    Ok(Listening(task))
 }
 
 /// `/edges.json`: whom this proxy calls, and how long that takes.
