@@ -1,5 +1,6 @@
-//! Development tasks: `cargo xtask setup | test`. Standard library only, so that it builds in a second.
+//! Development tasks: `cargo xtask setup | test | cluster`. Standard library only, so that it builds in a second.
 
+mod cluster;
 mod fuzz;
 mod setup;
 mod step;
@@ -12,7 +13,7 @@ usage: cargo xtask <task>
 
   setup         install what the tests need and this machine lacks (as root, from Debian's packages and the crate registry)
   test          set up, then everything that continuous integration runs
-  test --only STEP   one step: fmt, clippy, doc, deny, package, fuzz, tests";
+  test --only STEP   one step: fmt, clippy, doc, deny, package, fuzz, cluster, tests";
 
 fn main() -> ExitCode {
     let args: Vec<_> = env::args().skip(1).collect();
@@ -21,10 +22,11 @@ fn main() -> ExitCode {
         ["setup"] => setup::run(),
         ["test"] => setup::run().and_then(|()| test::all()),
         ["test", "--only", step] => test::one(step),
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(64);
-        }
+        ["cluster", rest @ ..] => match cluster::run(rest) {
+            Some(done) => done,
+            None => return usage(),
+        },
+        _ => return usage(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -33,4 +35,9 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}\n{}", cluster::USAGE);
+    ExitCode::from(64)
 }

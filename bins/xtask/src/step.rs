@@ -20,10 +20,15 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     command
 }
 
+/// Says what is done next.
+pub(crate) fn say(what: &str) {
+    eprintln!("\n== {what}");
+}
+
 /// Runs a command with its output shown.
 pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     let line = line(command);
-    eprintln!("\n== {line}");
+    say(&line);
     match command.stdin(Stdio::null()).status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("`{line}` ended with {status}")),

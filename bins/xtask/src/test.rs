@@ -1,7 +1,7 @@
 //! What continuous integration runs.
 
 use crate::{
-    fuzz,
+    cluster, fuzz,
     step::{cargo, run},
 };
 
@@ -11,8 +11,16 @@ const PUBLISHED: &[&str] = &["meshkit-core", "meshkit-balance", "meshkit-tls", "
 type Step = (&'static str, fn() -> Result<(), String>);
 
 /// The quick ones first; the tests last, so that the run ends in the test runner's own summary.
-const STEPS: &[Step] =
-    &[("fmt", fmt), ("clippy", clippy), ("doc", doc), ("deny", deny), ("package", package), ("fuzz", fuzz::run), ("tests", tests)];
+const STEPS: &[Step] = &[
+    ("fmt", fmt),
+    ("clippy", clippy),
+    ("doc", doc),
+    ("deny", deny),
+    ("package", package),
+    ("fuzz", fuzz::run),
+    ("cluster", cluster::prepare),
+    ("tests", tests),
+];
 
 pub(crate) fn all() -> Result<(), String> {
     STEPS.iter().try_for_each(|(_, step)| step())
@@ -49,5 +57,6 @@ fn package() -> Result<(), String> {
 }
 
 fn tests() -> Result<(), String> {
-    run(&mut cargo(&["test", "--workspace", "--locked"]))
+    let tested = run(&mut cargo(&["test", "--workspace", "--locked"]));
+    tested.and(cluster::finish())
 }
