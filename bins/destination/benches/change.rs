@@ -1,108 +1,119 @@
-//! What a change of the cluster costs, by the number of endpoints and of watchers.
+//! What a change costs among 1,000 Services of 20 endpoints with their Pods, watched by 100 clients of 50 Services each.
 //!
-//! `unrelated` changes a Service of another namespace: no answer is worked out, no watcher woken. `related` changes one endpoint, and every watcher is told.
+//! | benchmark | what happens |
+//! |---|---|
+//! | `change/slice` | an endpoint goes from a Service and comes back, and each of its watchers has taken the messages |
+//! | `change/pod` | a Pod of a watched Service becomes opaque and clear again, likewise |
+//! | `change/nothing` | a Pod is told of in which no answer is interested |
+//! | `change/everything` | all objects are read and all watchers answered anew: what a change would cost without an index |
+//! | `ask/watched`, `ask/new` | one watcher more, of a question that others have, or of one that nobody has |
 
-use std::{fmt::Write as _, hint::black_box, path::Path, sync::Arc};
+#![allow(clippy::unwrap_used)] // What a bench makes itself is sound.
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+#[path = "../tests/crowd/mod.rs"]
+mod crowd;
+
+use std::{hint::black_box, sync::Arc};
+
+use bytes::Bytes;
+use criterion::{Criterion, criterion_group, criterion_main};
+use crowd::{Crowd, mesh, path};
 use futures_util::StreamExt as _;
-use meshkit_destination::{Mesh, Service};
-use meshkit_manifest::{Cluster, Event, Manifest};
+use meshkit_destination::{Service, Settings};
+use meshkit_manifest::{Event, Object};
 use meshkit_wire::destination::{Answers, Resolve as _};
-use tokio::sync::watch;
+use tokio::runtime::{Builder, Runtime};
 
-/// A Service with so many endpoints, the first of which is ready or not.
-fn web(endpoints: usize, first: bool) -> String {
-    let mut text = "
-{apiVersion: v1, kind: Service, metadata: {name: web, namespace: ns}, spec: {ports: [{name: http, port: 80}]}}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: web-1, namespace: ns, labels: {kubernetes.io/service-name: web}}
-ports: [{name: http, port: 8080}]
-endpoints:
-"
-    .to_owned();
-    for host in 0..endpoints {
-        let ready = first || host > 0;
-        let _ = writeln!(text, "- {{addresses: [10.0.{}.{}], conditions: {{ready: {ready}}}}}", host / 250, host % 250);
+const SERVICES: u16 = 1000;
+const ENDPOINTS: u16 = 20;
+const CLIENTS: u16 = 100;
+/// The Service in which something changes.
+const CHANGED: u16 = 400;
+
+fn full(crowd: &Crowd) -> Service {
+    let service = Service::fed(mesh(), Settings::default());
+    for number in 0..SERVICES {
+        crowd.service(number, 0).for_each(|event| service.apply(event, |_| true));
     }
-    text
+    service
 }
 
-fn other(label: bool) -> String {
-    format!(
-        "{{apiVersion: v1, kind: Service, metadata: {{name: other, namespace: other, labels: {{l: '{label}'}}}}, spec: {{ports: [{{port: 80}}]}}}}"
-    )
-}
-
-struct World {
-    cluster: watch::Sender<Arc<Cluster>>,
-    watchers: Vec<Answers<meshkit_core::Update>>,
-}
-
-impl World {
-    async fn new(endpoints: usize, watchers: usize) -> Self {
-        let cluster = watch::Sender::new(Arc::default());
-        let mesh = Mesh { namespace: "linkerd".to_owned(), domain: "cluster.local".to_owned(), trust_domain: "td".to_owned() };
-        let service = Service::new(cluster.subscribe(), mesh);
-        let world = Self { cluster, watchers: Vec::new() };
-        world.apply(&objects(&web(endpoints, true)));
-        let ask = |_| service.endpoints("web.ns.svc.cluster.local:80", "").expect("the Service is there").0;
-        let mut world = Self { watchers: (0..watchers).map(ask).collect(), ..world };
-        world.read().await;
-        world
-    }
-
-    fn apply(&self, events: &[Event]) {
-        for event in events {
-            self.cluster.send_modify(|cluster| Arc::make_mut(cluster).apply(event.clone(), |_| true));
+/// The watchers of the Service that changes, and all others.
+fn watch(service: &Service, runtime: &Runtime) -> (Vec<Answers<Bytes>>, Vec<Answers<Bytes>>) {
+    let (mut concerned, mut others) = (Vec::new(), Vec::new());
+    for client in 0..CLIENTS {
+        let context = format!(r#"{{"ns":"crowd","nodeName":"node-{client}"}}"#);
+        for number in (0..50).map(|n| (client * 10 + n) % SERVICES) {
+            let answers = service.endpoint_messages(&path(number), &context).unwrap();
+            if number == CHANGED { &mut concerned } else { &mut others }.push(answers);
         }
     }
+    take(runtime, &mut concerned);
+    take(runtime, &mut others);
+    (concerned, others)
+}
 
-    /// Each watcher takes one update.
-    async fn read(&mut self) {
-        for watcher in &mut self.watchers {
+/// Each watcher takes what it is told.
+fn take(runtime: &Runtime, watchers: &mut [Answers<Bytes>]) {
+    runtime.block_on(async {
+        for watcher in watchers {
             black_box(watcher.next().await);
         }
-    }
+    });
 }
 
-fn objects(text: &str) -> Vec<Event> {
-    let manifest = Manifest::parse(Path::new("x.yaml"), text).expect("the manifest is sound");
-    manifest.objects.into_iter().map(Event::Applied).collect()
+fn annotated(event: Event, key: &str, value: &str) -> Event {
+    let Event::Applied(Object::Pod(mut pod)) = event else { return event };
+    Arc::make_mut(&mut pod).metadata.annotations.insert(key.to_owned(), value.to_owned());
+    Event::Applied(Object::Pod(pod))
 }
 
 fn change(c: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let _inside = runtime.enter();
+    let crowd = Crowd::new(ENDPOINTS);
+    let service = full(&crowd);
+    let (mut concerned, others) = watch(&service, &runtime);
+    let apply = |event: &Event| service.apply(event.clone(), |_| true);
     let mut group = c.benchmark_group("change");
-    for (endpoints, watchers) in [(10, 1), (10, 1000), (1000, 1), (1000, 1000)] {
-        let id = |what| BenchmarkId::new(what, format!("{endpoints} endpoints, {watchers} watchers"));
-        let mut world = runtime.block_on(World::new(endpoints, watchers));
-        let (gone, back) = (objects(&web(endpoints, false)), objects(&web(endpoints, true)));
-        group.bench_function(id("related"), |b| {
+    let mut told = |name: &str, events: &[Event]| {
+        let mut events = events.iter().cycle();
+        group.bench_function(name, |b| {
             b.iter(|| {
-                runtime.block_on(async {
-                    for events in [&gone, &back] {
-                        world.apply(events);
-                        world.read().await;
-                    }
-                });
+                events.next().into_iter().for_each(&apply);
+                take(&runtime, &mut concerned);
             });
         });
-        let (one, two) = (objects(&other(true)), objects(&other(false)));
-        group.bench_function(id("unrelated"), |b| {
-            b.iter(|| {
-                runtime.block_on(async {
-                    for events in [&one, &two] {
-                        world.apply(events);
-                        tokio::task::yield_now().await;
-                    }
-                });
-            });
+    };
+    told("slice", &[crowd.slice(CHANGED, ENDPOINTS - 1, 0), crowd.slice(CHANGED, ENDPOINTS, 0)]);
+    let pod = |ports| annotated(crowd.pod(CHANGED, 3, 0), "config.linkerd.io/opaque-ports", ports);
+    told("pod", &[pod("8080"), pod("")]);
+    let nothing = annotated(pod(""), "other", "x");
+    group.bench_function("nothing", |b| b.iter(|| apply(&nothing)));
+    group.sample_size(10);
+    let objects: Vec<_> = (0..SERVICES).flat_map(|number| crowd.service(number, 0)).collect();
+    group.bench_function("everything", |b| {
+        b.iter(|| {
+            let service = Service::fed(mesh(), Settings::default());
+            objects.iter().for_each(|event| service.apply(event.clone(), |_| true));
+            black_box(watch(&service, &runtime));
         });
-    }
+    });
     group.finish();
+
+    let mut group = c.benchmark_group("ask");
+    let mut ask = |name: &str, path: &str| {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let mut answers = service.endpoint_messages(path, r#"{"ns":"crowd","nodeName":"node-40"}"#).unwrap();
+                take(&runtime, std::slice::from_mut(&mut answers));
+            });
+        });
+    };
+    ask("watched", &path(CHANGED));
+    ask("new", &path(SERVICES - 1));
+    group.finish();
+    drop(others);
 }
 
 criterion_group!(benches, change);

@@ -44,7 +44,7 @@ impl World {
     }
 
     pub(crate) fn of(objects: Vec<Object>) -> Self {
-        Self { view: View::new(cluster(objects)), mesh: mesh(), settings: Settings::default() }
+        Self { view: View::new(&cluster(objects)), mesh: mesh(), settings: Settings::default() }
     }
 
     pub(crate) fn model(&self) -> Model<'_> {
@@ -56,7 +56,7 @@ impl World {
         let Target::Name(name) = Target::parse(path, &self.mesh.domain).unwrap() else { panic!("{path} is an address") };
         let client = Context { node_name: node.to_owned(), ..Context::default() };
         let set = self.model().endpoints(&name, &self.model().scope(&name, &client)).map_err(|e| e.code())?;
-        Ok(set.iter().cloned().collect())
+        Ok(set.iter().collect())
     }
 
     /// The addresses of a path, as seen from a node.

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 /// Ports and ranges of ports.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Ports(Vec<RangeInclusive<u16>>);
 
 impl Ports {

@@ -26,6 +26,10 @@ pub struct Settings {
     /// How many different questions of each kind may be watched at once: 100,000 unless said otherwise. Further ones are refused; more
     /// watchers of a question that is watched are not.
     pub max_questions: usize,
+    /// How many answers of both kinds may be listened to at once: 200,000 unless said otherwise.
+    pub max_streams: usize,
+    /// How many of them by one client, as far as clients say who they are: 10,000 unless said otherwise.
+    pub max_streams_per_client: usize,
 }
 
 /// Whether HTTP/1 goes inside HTTP/2 between proxies.
@@ -59,10 +63,11 @@ pub enum Families {
 }
 
 /// Whether endpoints of the client's zone weigh more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums)] // They do or they do not.
 pub enum ZoneWeights {
     /// All weigh the same.
+    #[default]
     Equal,
     /// Those of the client's zone weigh ten times as much.
     PreferLocal,
@@ -78,6 +83,8 @@ impl Default for Settings {
             zone_weights: ZoneWeights::Equal,
             http2: Http2::default(),
             max_questions: 100_000,
+            max_streams: 200_000,
+            max_streams_per_client: 10_000,
         }
     }
 }

@@ -14,7 +14,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     service::TowerToHyperService,
 };
-use meshkit_destination::{Mesh, Service};
+use meshkit_destination::{Mesh, Service, Settings};
 use meshkit_manifest::{Cluster, Event, Key, Kind, Manifest};
 use messages::{DestinationProfile, GetDestination, Update, protocol_hint::Protocol, request_match, update};
 use prost::Message;
@@ -68,9 +68,13 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    async fn with(settings: Settings) -> Self {
         let cluster = watch::Sender::new(Arc::default());
         let mesh = Mesh { namespace: "linkerd".to_owned(), domain: "cluster.local".to_owned(), trust_domain: "td.local".to_owned() };
-        let service = Service::new(cluster.subscribe(), mesh);
+        let service = Service::new(cluster.subscribe(), mesh).settings(settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let server = Self { addr, cluster };
@@ -95,8 +99,12 @@ impl Server {
 
     async fn call(&self, method: &str, path: &str, token: &str) -> Call {
         let socket = TcpStream::connect(self.addr).await.unwrap();
-        let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
+        let (client, connection) = h2::client::handshake(socket).await.unwrap();
         tokio::spawn(connection);
+        self.call_with(client, method, path, token).await
+    }
+
+    async fn call_with(&self, mut client: h2::client::SendRequest<Bytes>, method: &str, path: &str, token: &str) -> Call {
         let uri = format!("http://{}/io.linkerd.proxy.destination.Destination/{method}", self.addr);
         let request = Request::post(uri).header("content-type", "application/grpc").header("te", "trailers").body(()).unwrap();
         let (response, mut body) = client.send_request(request, false).unwrap();
@@ -113,7 +121,11 @@ impl Server {
 
     /// The code of a call that is refused.
     async fn refusal(&self, method: &str, path: &str) -> (u8, String) {
-        let mut call = self.call(method, path, "").await;
+        self.refusal_of("", method, path).await
+    }
+
+    async fn refusal_of(&self, token: &str, method: &str, path: &str) -> (u8, String) {
+        let mut call = self.call(method, path, token).await;
         assert_eq!(call.next_bytes().await, None, "{method} {path} is answered");
         let trailers = call.body.trailers().await.unwrap();
         let headers = trailers.as_ref().filter(|trailers| trailers.contains_key("grpc-status")).unwrap_or(&call.headers);
@@ -299,4 +311,77 @@ async fn addresses_have_profiles_of_their_own() {
     assert_eq!(undeclared.next_bytes().await, Some(Bytes::new()), "a port that is not declared has an empty message");
     server.apply(&OBJECTS.split("---").next().unwrap().replace("port: 80}", "port: 81}"));
     assert_eq!(undeclared.next::<DestinationProfile>().await.fully_qualified_name, "web.ns.svc.cluster.local", "until it is");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_finds_the_newest_and_no_queue() {
+    let server = Server::start().await;
+    let socket = TcpStream::connect(server.addr).await.unwrap();
+    let (client, mut connection) = h2::client::Builder::new().initial_window_size(0).handshake(socket).await.unwrap();
+    let (open, mut opened) = watch::channel(0);
+    tokio::spawn(async move {
+        // The window opens while the connection is driven.
+        tokio::select! {
+            ended = &mut connection => return ended.unwrap(),
+            change = opened.changed() => change.unwrap(),
+        }
+        connection.set_initial_window_size(*opened.borrow()).unwrap();
+        connection.await.unwrap();
+    });
+    let mut call = server.call_with(client, "Get", "web.ns.svc.cluster.local:80", "").await;
+    let slice = OBJECTS.split("---").nth(2).unwrap();
+    for host in 3..=200 {
+        server.apply(&slice.replace("10.0.0.2", &format!("10.0.0.{host}")));
+        tokio::task::yield_now().await;
+    }
+    // Somebody who reads knows when the last change was told.
+    let mut quick = server.call("Get", "web.ns.svc.cluster.local:80", "").await;
+    let hosts = |told: Option<update::Update>| {
+        let Some(update::Update::Add(set)) = told else { panic!("{told:?}") };
+        set.addrs.into_iter().map(|addr| addr.addr.unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(hosts(quick.next::<Update>().await.update), [addr(1, 8080), addr(200, 8080)]);
+    open.send(65_535).unwrap();
+    assert_eq!(hosts(call.next::<Update>().await.update), [addr(1, 8080), addr(2, 8080)], "what was on its way already");
+    assert_eq!(hosts(call.next::<Update>().await.update), [addr(200, 8080)], "and the difference to what is so now");
+    let Some(update::Update::Remove(gone)) = call.next::<Update>().await.update else { panic!() };
+    assert_eq!(gone.addrs, [addr(2, 8080)]);
+    server.apply(&slice.replace("10.0.0.2", "10.0.0.201"));
+    assert_eq!(hosts(call.next::<Update>().await.update), [addr(201, 8080)], "nothing stood in between");
+}
+
+#[tokio::test]
+async fn bounds_are_refusals_that_name_their_setting() {
+    let (path, me, other) = ("web.ns.svc.cluster.local:80", r#"{"ns":"ns","pod":"me"}"#, r#"{"ns":"ns","pod":"other"}"#);
+    let mut settings = Settings::default();
+    (settings.max_streams, settings.max_streams_per_client) = (3, 2);
+    let server = Server::with(settings).await;
+    let first = server.call("Get", path, me).await;
+    let second = server.call("GetProfile", path, me).await;
+    let (code, message) = server.refusal_of(me, "Get", path).await;
+    assert!(code == 8 && message.contains("max_streams_per_client") && message.contains("ns/me"), "{code} {message}");
+    let third = server.call("Get", path, other).await;
+    let (code, message) = server.refusal_of(other, "Get", path).await;
+    assert!(code == 8 && message.ends_with("max_streams"), "{code} {message}");
+    drop(first);
+    // The server hears of it a little later.
+    let again = timeout(Duration::from_secs(10), async {
+        loop {
+            let call = server.call("Get", path, me).await;
+            if !call.headers.contains_key("grpc-status") {
+                return call;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    again.await.expect("who leaves makes room");
+    drop((second, third));
+
+    let mut settings = Settings::default();
+    settings.max_questions = 1;
+    let server = Server::with(settings).await;
+    let _first = server.call("Get", path, "").await;
+    let _same = server.call("Get", path, "").await;
+    let (code, message) = server.refusal("Get", "idle.ns.svc.cluster.local:80").await;
+    assert!(code == 8 && message.contains("max_questions"), "{code} {message}");
 }

@@ -39,6 +39,9 @@ object! {
         /// Its addresses of both families.
         #[serde(rename = "clusterIPs", skip_serializing_if = "Vec::is_empty")]
         cluster_ips: Vec<String>,
+        /// `IPv4` and `IPv6`, the first family first.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        ip_families: Vec<String>,
         /// `ClusterIP` unless said otherwise.
         #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
         kind: Option<String>,
@@ -206,6 +209,9 @@ object! {
         name: String,
         /// Its number.
         container_port: u16,
+        /// Its number on the node, if it has one there.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        host_port: Option<u16>,
         /// `TCP` unless said otherwise.
         #[serde(skip_serializing_if = "Option::is_none")]
         protocol: Option<String>,

@@ -22,6 +22,9 @@ pub struct Metadata {
     /// RFC 3339; among conflicting objects the oldest wins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creation_timestamp: Option<String>,
+    /// RFC 3339; there if the object is on its way out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deletion_timestamp: Option<String>,
     /// Who made it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub owner_references: Vec<OwnerReference>,
@@ -72,6 +75,9 @@ pub struct Condition {
     /// Since when, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_transition_time: Option<String>,
+    /// Of which generation of the object it is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
 }
 
 /// A number, or the name of something that has a number.

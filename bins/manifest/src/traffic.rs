@@ -61,6 +61,9 @@ object! {
         /// `Accepted`.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         conditions: Vec<Condition>,
+        /// What a limit was taken for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        target_ref: Option<Reference>,
     }
 }
 

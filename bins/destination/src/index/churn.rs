@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use futures_util::{FutureExt as _, StreamExt as _};
-use meshkit_core::Endpoint;
+use meshkit_core::{Endpoint, Update};
 use meshkit_manifest::{Event, Key, Kind};
 use meshkit_wire::destination::{Answers, Resolve as _};
 use proptest::{collection::vec, prelude::*};
@@ -13,6 +13,7 @@ use super::*;
 use crate::{
     Service,
     fixture::{mesh, unchecked},
+    model::View,
 };
 
 const PATHS: [&str; 3] = ["web.ns.svc.cluster.local:80", "web-1.web.ns.svc.cluster.local:80", "web.ns.svc.cluster.local:81"];
@@ -170,16 +171,16 @@ proptest! {
 }
 
 /// Clients that have read everything, and profiles, are as the cluster says.
-fn check(cluster: Arc<Cluster>, clients: &[Client], profiles: &[(watch::Receiver<Arc<Profile>>, Target, Context)]) {
-    let (view, mesh, settings) = (View::new(cluster), mesh(), Settings::default());
+fn check(cluster: Arc<Cluster>, clients: &[Client], profiles: &[(Receiver<Described>, Target, Context)]) {
+    let (view, mesh, settings) = (View::new(&cluster), mesh(), Settings::default());
     let model = Model::new(&view, &mesh, &settings);
     for client in clients {
         let Ok(Target::Name(name)) = Target::parse(client.path, "cluster.local") else { panic!() };
         let scope = model.scope(&name, &Context { node_name: client.node.to_owned(), ..Context::default() });
         let truth = model.endpoints(&name, &scope).unwrap_or_default();
-        let known: EndpointSet = client.known.values().cloned().collect();
-        assert_eq!(known, truth, "{} from {:?}", client.path, client.node);
-        assert_eq!(known.digest(), truth.digest());
+        let expected: BTreeMap<_, _> = truth.iter().map(|e| (e.addr, e)).collect();
+        assert_eq!(client.known, expected, "{} from {:?}", client.path, client.node);
+        assert_eq!(meshkit_balance::digest(client.known.values()), truth.digest());
     }
     for (profile, target, client) in profiles {
         // What is gone keeps what was known of it.

@@ -1,101 +1,139 @@
-//! From a cluster that changes to answers that change, shared by all who ask the same.
+//! From objects that change to answers that change, shared by all who ask the same.
 //!
-//! One task follows the cluster. On each change it looks at the objects once, and works out once each *distinct* answer in whose namespaces
-//! something has changed: however many proxies ask, and in whichever words. Everybody who gets an answer gets the same `Arc`, together with
-//! what has changed since the answer before. So a watcher costs a place in a channel, whatever the size of the answer; it is woken only if its
-//! own answer differs; and if it is slow, it finds the newest answer and never a queue of old ones.
+//! A change of an object says which Services and addresses may have other answers. Only what is asked about these is worked out again, each
+//! *distinct* answer once: however many proxies ask, and in whichever words. Everybody who gets an answer gets the same `Arc`, together with
+//! what has changed since the answer before and the bytes that say so. So a watcher costs a place in a channel, whatever the size of the answer;
+//! it is woken only if its own answer differs; and if it is slow, it finds the newest answer and never a queue of old ones.
+//!
+//! Changes that come faster than they can be told are told together.
 
-use std::{
-    collections::BTreeMap,
-    mem,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+    atomic::{AtomicUsize, Ordering},
 };
 
-use meshkit_core::Update;
-use meshkit_manifest::Cluster;
-use meshkit_wire::{Refused, profile::Profile};
-use tokio::{sync::watch, task::AbortHandle};
+use meshkit_manifest::{Cluster, Event, Key};
+use meshkit_wire::Refused;
+use tokio::{
+    sync::{Notify, watch},
+    task::AbortHandle,
+};
 
 use crate::{
-    model::{EndpointSet, Mesh, Model, Scope, Subject, View},
+    model::{Mesh, Model},
+    observe::Observe,
     settings::Settings,
     target::{Context, Name, Target},
 };
-use topics::{EndpointTopics, ProfileTopics};
-use watched::Watched;
+use profiles::Place;
+use questions::{FEW, Question};
+use state::{Followed, State};
 
+mod answer;
+mod channel;
 #[cfg(test)]
 mod churn;
+mod endpoints;
+#[cfg(test)]
+mod orders;
+mod profiles;
+mod questions;
+mod state;
 #[cfg(test)]
 mod tests;
-mod topics;
-mod watched;
+#[cfg(test)]
+mod threads;
 
-/// Answers that follow a cluster. Clones share everything.
+pub use answer::{Described, Endpoints};
+pub use channel::{Ended, Receiver};
+
+/// Answers that follow the objects of a cluster. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Index(Arc<Inner>);
 
-/// The endpoints of a name, and how they came about.
-#[derive(Debug, PartialEq)]
-pub struct Endpoints {
-    /// All of them.
-    pub set: EndpointSet,
-    /// Tells one answer of an index from every other.
-    number: u64,
-    /// The number of the answer before.
-    before: Option<u64>,
-    /// What leads from the answer before to this one.
-    step: Vec<Update>,
+/// A question that somebody waits for, and what it is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Watched {
+    /// What is asked for.
+    pub target: Target,
+    /// What counts of the client: its node where endpoints are asked for, its namespace where a profile is.
+    pub client: String,
+    /// How many wait for it.
+    pub watcher_count: usize,
+    /// How many answers it has had.
+    pub answer_count: u64,
+    /// How many endpoints it has now, and whether the Service exists; `None` for a profile.
+    pub endpoints: Option<(usize, bool)>,
 }
 
 #[derive(Debug)]
 struct Inner {
     mesh: Mesh,
     settings: Settings,
-    cluster: watch::Receiver<Arc<Cluster>>,
+    observe: Arc<dyn Observe>,
+    cluster: Option<watch::Receiver<Arc<Cluster>>>,
     state: Mutex<State>,
+    /// Wakes the task that tells what has changed.
+    behind: Arc<Notify>,
+    /// How many watchers have left since somebody looked.
+    left: AtomicUsize,
     driver: OnceLock<AbortHandle>,
 }
 
-#[derive(Debug)]
-struct State {
-    cluster: watch::Receiver<Arc<Cluster>>,
-    view: View,
-    endpoints: Watched<(Name, String), Endpoints>,
-    endpoint_topics: EndpointTopics,
-    profiles: Watched<(Target, String), Profile>,
-    profile_topics: ProfileTopics,
-    is_over: bool,
-}
-
 impl Index {
-    /// An index over a cluster that changes.
+    /// An index over a cluster that somebody else keeps. It ends with it.
     #[must_use]
-    pub fn new(mut cluster: watch::Receiver<Arc<Cluster>>, mesh: Mesh, settings: Settings) -> Self {
-        // The first question makes the first view.
-        cluster.mark_changed();
-        let state = State {
-            cluster: cluster.clone(),
-            view: View::default(),
-            endpoints: Watched::default(),
-            endpoint_topics: EndpointTopics::default(),
-            profiles: Watched::default(),
-            profile_topics: ProfileTopics::default(),
-            is_over: false,
-        };
-        Self(Arc::new(Inner { mesh, settings, cluster, state: Mutex::new(state), driver: OnceLock::new() }))
+    pub fn new(cluster: watch::Receiver<Arc<Cluster>>, mesh: Mesh, settings: Settings) -> Self {
+        Self::of(Some(cluster), mesh, settings, Arc::new(()))
     }
 
-    /// The same index with other settings. It starts anew: who watches the one before goes on watching it.
+    /// An index that is fed by [`apply`](Self::apply), and keeps of the objects only what answers need.
+    #[must_use]
+    pub fn fed(mesh: Mesh, settings: Settings) -> Self {
+        Self::of(None, mesh, settings, Arc::new(()))
+    }
+
+    fn of(cluster: Option<watch::Receiver<Arc<Cluster>>>, mesh: Mesh, settings: Settings, observe: Arc<dyn Observe>) -> Self {
+        let state = State::new(cluster.clone().map(Followed::new));
+        let (behind, left, driver) = (Arc::new(Notify::new()), AtomicUsize::new(0), OnceLock::new());
+        Self(Arc::new(Inner { mesh, settings, observe, cluster, state: Mutex::new(state), behind, left, driver }))
+    }
+
+    /// The same index with other settings. It starts anew and knows no objects but those of a cluster that it follows: who watches the one
+    /// before goes on watching it.
     #[must_use]
     pub fn settings(&self, settings: Settings) -> Self {
-        Self::new(self.0.cluster.clone(), self.0.mesh.clone(), settings)
+        Self::of(self.0.cluster.clone(), self.0.mesh.clone(), settings, Arc::clone(&self.0.observe))
+    }
+
+    /// The same index, of which `observe` hears. It starts anew as with [`settings`](Self::settings).
+    #[must_use]
+    pub fn observe(&self, observe: Arc<dyn Observe>) -> Self {
+        Self::of(self.0.cluster.clone(), self.0.mesh.clone(), self.0.settings.clone(), observe)
     }
 
     /// What is the same for every answer.
     #[must_use]
     pub fn mesh(&self) -> &Mesh {
         &self.0.mesh
+    }
+
+    pub(crate) fn limits(&self) -> (&Settings, &dyn Observe) {
+        (&self.0.settings, &*self.0.observe)
+    }
+
+    /// Takes in a change of a source that tells only of the objects that `source` names. Watchers are told in a moment, and of changes that
+    /// come together together.
+    pub fn apply(&self, event: Event, source: impl Fn(&Key) -> bool) {
+        let mut state = self.0.lock();
+        state.apply(event, source);
+        if state.endpoints.count() + state.profiles.count() == 0 {
+            state.forget_changes();
+        }
+        if state.is_behind() {
+            self.0.behind.notify_one();
+        }
     }
 
     /// The endpoints of a name as seen by a client. It ends with the cluster. A Service that goes away has no endpoints; it may come back.
@@ -105,17 +143,20 @@ impl Index {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn endpoints(&self, name: &Name, client: &Context) -> Result<watch::Receiver<Arc<Endpoints>>, Refused> {
+    pub fn endpoints(&self, name: &Name, client: &Context) -> Result<Receiver<Endpoints>, Refused> {
         self.drive();
-        let mut state = self.0.current();
-        let State { view, endpoints, endpoint_topics, .. } = &mut *state;
+        let mut state = self.0.lock();
+        state.follow();
+        state.refresh_nodes();
+        let key = state.key(name);
+        state.refresh_service(&key, &self.0);
+        let question = question(&mut state, name, &client.node_name);
+        let State { view, endpoints, .. } = &mut *state;
         let model = Model::new(view, &self.0.mesh, &self.0.settings);
         model.resolvable(name)?;
-        let question = (name.clone(), client.node_name.clone());
-        let answer = || endpoint_topics.answer(&model, name, model.scope(name, client));
-        let answers = endpoints.subscribe(question, answer, self.0.settings.max_questions);
+        let answers = endpoints.subscribe(&key, question, &model, self.0.settings.max_questions);
         state.end_if_over();
-        answers
+        answers.inspect_err(|_| self.0.observe.refused("max_questions"))
     }
 
     /// The profile of a name or an address as seen by a client. It ends with the cluster. What goes away keeps its last profile: the
@@ -126,36 +167,91 @@ impl Index {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn profile(&self, target: &Target, client: &Context) -> Result<watch::Receiver<Arc<Profile>>, Refused> {
+    pub fn profile(&self, target: &Target, client: &Context) -> Result<Receiver<Described>, Refused> {
         self.drive();
-        let mut state = self.0.current();
-        let State { view, profiles, profile_topics, .. } = &mut *state;
+        let mut state = self.0.lock();
+        state.follow();
+        let (place, question) = match target {
+            Target::Name(name) => (Place::Service(state.key(name)), question(&mut state, name, &client.ns)),
+            Target::Addr(addr) => {
+                let client = state.texts.text(&client.ns);
+                (Place::Ip(addr.ip()), Question { port: addr.port(), instance: None, client })
+            }
+        };
+        state.refresh_place(&place, &self.0);
+        let State { view, profiles, .. } = &mut *state;
         let model = Model::new(view, &self.0.mesh, &self.0.settings);
         let subject = model.subject(target, client)?;
-        let question = (target.clone(), client.ns.clone());
-        let answers = profiles.subscribe(question, || profile_topics.answer(&model, subject).0, self.0.settings.max_questions);
+        let answers = profiles.subscribe(&place, question, subject, &model, self.0.settings.max_questions);
         state.end_if_over();
-        answers
+        answers.inspect_err(|_| self.0.observe.refused("max_questions"))
     }
 
-    /// The labels that all endpoints of a name have.
+    /// Every question that somebody waits for, for whoever counts them.
     #[must_use]
-    pub fn set_labels(&self, name: &Name) -> BTreeMap<String, String> {
-        let state = self.0.current();
-        Model::new(&state.view, &self.0.mesh, &self.0.settings).set_labels(name)
+    pub fn watched(&self) -> Vec<Watched> {
+        let state = self.0.lock();
+        let endpoints = state.endpoints.iter().map(|(key, question, asked)| {
+            let answer = asked.sender.borrow();
+            Watched {
+                target: Target::Name(endpoints::name(key, question)),
+                client: question.client.to_string(),
+                watcher_count: asked.sender.receiver_count(),
+                answer_count: asked.answer_count,
+                endpoints: Some((answer.set.len(), answer.exists)),
+            }
+        });
+        let profiles = state.profiles.iter().map(|(target, question, asked)| Watched {
+            target,
+            client: question.client.to_string(),
+            watcher_count: asked.sender.receiver_count(),
+            answer_count: asked.answer_count,
+            endpoints: None,
+        });
+        endpoints.chain(profiles).filter(|watched| watched.watcher_count > 0).collect()
     }
 
-    /// Starts the task that follows the cluster, unless it runs.
+    /// Ends all answers: whoever listens is told that there will be no more, and comes back elsewhere. For a server that stops.
+    pub fn end(&self) {
+        let mut state = self.0.lock();
+        state.is_over = true;
+        state.end_if_over();
+    }
+
+    /// A watcher has left. What nobody waits for is given back when enough have.
+    pub(crate) fn leave(&self) {
+        let left = self.0.left.fetch_add(1, Ordering::Relaxed) + 1;
+        if left < FEW {
+            return;
+        }
+        let mut state = self.0.lock();
+        if left * 2 >= state.endpoints.count() + state.profiles.count() {
+            self.0.left.store(0, Ordering::Relaxed);
+            state.endpoints.sweep();
+            state.profiles.sweep();
+        }
+    }
+
+    /// Starts the task that tells what has changed, unless it runs.
     fn drive(&self) {
         self.0.driver.get_or_init(|| {
-            let (inner, mut cluster) = (Arc::downgrade(&self.0), self.0.cluster.clone());
+            let (inner, behind, mut cluster) = (Arc::downgrade(&self.0), Arc::clone(&self.0.behind), self.0.cluster.clone());
             let follow = async move {
-                while cluster.changed().await.is_ok() {
-                    let Some(inner) = inner.upgrade() else { return };
-                    drop(inner.current());
+                loop {
+                    let Some(now) = inner.upgrade() else { return };
+                    now.tell().await;
+                    drop(now);
+                    let Some(cluster) = &mut cluster else {
+                        behind.notified().await;
+                        continue;
+                    };
+                    if cluster.changed().await.is_err() {
+                        break;
+                    }
                 }
                 if let Some(inner) = inner.upgrade() {
-                    let mut state = inner.current();
+                    inner.tell().await;
+                    let mut state = inner.lock();
                     state.is_over = true;
                     state.end_if_over();
                 }
@@ -165,36 +261,25 @@ impl Index {
     }
 }
 
-impl Endpoints {
-    /// What leads a client from what it knows to these endpoints. It is worked out anew only for a client that missed an answer.
-    #[must_use]
-    pub fn since(&self, known: &Self) -> Vec<Update> {
-        match self.before == Some(known.number) {
-            true => self.step.clone(),
-            false => known.set.updates_to(&self.set),
-        }
-    }
-
-    /// What leads a client that knows nothing to these endpoints.
-    #[must_use]
-    pub fn from_nothing(&self) -> Vec<Update> {
-        EndpointSet::default().updates_to(&self.set)
-    }
-}
-
 impl Inner {
-    /// The state, in step with the cluster.
-    fn current(&self) -> MutexGuard<'_, State> {
-        // Whoever panicked left a state that the next change mends.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = {
-            let cluster = state.cluster.borrow_and_update();
-            cluster.has_changed().then(|| Arc::clone(&cluster))
-        };
-        if let Some(cluster) = newest {
-            state.refresh(View::new(cluster), &self.mesh, &self.settings);
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that panics is meant to happen under the lock; if it does, answers from what it left are better than none.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells what has changed.
+    async fn tell(&self) {
+        loop {
+            {
+                let mut state = self.lock();
+                state.follow();
+                state.refresh_some(self);
+                if !state.is_behind() {
+                    return;
+                }
+            }
+            tokio::task::yield_now().await;
         }
-        state
     }
 }
 
@@ -206,33 +291,7 @@ impl Drop for Inner {
     }
 }
 
-impl State {
-    fn refresh(&mut self, view: View, mesh: &Mesh, settings: &Settings) {
-        let changed = view.changed_since(&self.view);
-        self.endpoint_topics.next(changed.clone());
-        self.profile_topics.next(changed);
-        self.view = view;
-        let model = Model::new(&self.view, mesh, settings);
-        let topics = &mut self.endpoint_topics;
-        self.endpoints.refresh(|(name, node), _| {
-            let scope: Scope = model.scope(name, &Context { node_name: node.clone(), ..Context::default() });
-            topics.answer(&model, name, scope)
-        });
-        topics.forget();
-        let topics = &mut self.profile_topics;
-        self.profiles.refresh(|(target, ns), known| {
-            let subject: Result<Subject, _> = model.subject(target, &Context { ns: ns.clone(), ..Context::default() });
-            let Ok(subject) = subject else { return Arc::clone(known) };
-            let (profile, is_in_force) = topics.answer(&model, subject);
-            if is_in_force { profile } else { Arc::clone(known) }
-        });
-        topics.forget();
-    }
-
-    /// Nothing follows the present answers when the cluster has ended.
-    fn end_if_over(&mut self) {
-        if self.is_over {
-            drop((mem::take(&mut self.endpoints), mem::take(&mut self.profiles)));
-        }
-    }
+fn question(state: &mut State, name: &Name, client: &str) -> Question {
+    let instance = name.instance.as_deref().map(|instance| state.texts.text(instance));
+    Question { port: name.port, instance, client: state.texts.text(client) }
 }

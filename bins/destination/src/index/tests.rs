@@ -1,7 +1,8 @@
 use std::io;
 
-use meshkit_core::grpc::Code;
+use meshkit_core::{Update, grpc::Code};
 use meshkit_manifest::{Event, Key, Kind, Object};
+use meshkit_wire::destination;
 use serde_json::json;
 
 use super::*;
@@ -59,17 +60,17 @@ fn profile(spec: serde_json::Value) -> Object {
     unchecked(json!({"apiVersion": "linkerd.io/v1alpha2", "kind": "ServiceProfile", "metadata": metadata, "spec": spec}))
 }
 
-fn watch(index: &Index, node: &str) -> watch::Receiver<Arc<Endpoints>> {
+fn watch(index: &Index, node: &str) -> Receiver<Endpoints> {
     let Target::Name(name) = Target::parse(PATH, "cluster.local").unwrap() else { panic!() };
     index.endpoints(&name, &Context { node_name: node.to_owned(), ..Context::default() }).unwrap()
 }
 
-fn watch_profile(index: &Index, path: &str, ns: &str) -> watch::Receiver<Arc<Profile>> {
+fn watch_profile(index: &Index, path: &str, ns: &str) -> Receiver<Described> {
     let client = Context { ns: ns.to_owned(), ..Context::default() };
     index.profile(&Target::parse(path, "cluster.local").unwrap(), &client).unwrap()
 }
 
-fn routes(answers: &mut watch::Receiver<Arc<Profile>>) -> Vec<String> {
+fn routes(answers: &mut Receiver<Described>) -> Vec<String> {
     answers.borrow_and_update().routes.iter().map(|route| route.labels["route"].clone()).collect()
 }
 
@@ -89,8 +90,8 @@ async fn all_watchers_of_an_answer_share_it_however_many_they_and_the_endpoints_
             source.apply(&web(201));
             all[0].changed().await.unwrap();
         } else {
-            assert_eq!((answer.number, answer.step.len()), (2, 1), "it is worked out once");
-            assert_eq!(answer.step[0].endpoints().len(), 1, "and so is what has changed");
+            assert_eq!((answer.number, answer.step.updates().len()), (2, 1), "it is worked out once");
+            assert_eq!(answer.step.updates()[0].endpoints().len(), 1, "and so is what has changed");
         }
     }
 }
@@ -250,6 +251,55 @@ async fn everything_ends_with_the_cluster() {
     assert_eq!(endpoints.borrow().set.len(), 2, "the last change is told");
     let late = watch(&index, "");
     assert!(late.has_changed().is_err() && late.borrow().set.len() == 2);
+}
+
+#[tokio::test]
+async fn an_index_that_is_fed_ends_when_it_is_told_to() {
+    let index = Index::fed(mesh(), Settings::default());
+    let feed = |text: &str| objects(text).into_iter().for_each(|object| index.apply(Event::Applied(object), |_| true));
+    feed(&web(1));
+    let (mut endpoints, mut profile) = (watch(&index, ""), watch_profile(&index, PATH, ""));
+    endpoints.mark_unchanged();
+    feed(&web(2));
+    endpoints.changed().await.unwrap();
+    assert_eq!(endpoints.borrow().set.len(), 2);
+    index.end();
+    assert!(endpoints.changed().await.is_err() && profile.changed().await.is_err());
+    assert!(watch(&index, "").changed().await.is_err(), "nor are there answers for whoever comes later");
+}
+
+#[tokio::test]
+async fn changes_that_come_together_are_told_together() {
+    let index = Index::fed(mesh(), Settings::default());
+    let feed = |text: &str| objects(text).into_iter().for_each(|object| index.apply(Event::Applied(object), |_| true));
+    feed(&web(1));
+    let mut endpoints = watch(&index, "");
+    for count in 2..50 {
+        feed(&web(count));
+    }
+    endpoints.mark_unchanged();
+    endpoints.changed().await.unwrap();
+    let now = endpoints.borrow();
+    assert_eq!((now.set.len(), now.number, now.step.updates().len()), (49, 2, 1), "one answer, and one step to it");
+}
+
+#[tokio::test]
+async fn who_wants_the_same_bytes_gets_the_same() {
+    let (source, index) = Source::new(&web(100));
+    let mut endpoints = watch(&index, "");
+    let first = endpoints.borrow_and_update();
+    let (whole, again) = (first.messages(None), first.messages(None));
+    assert_eq!(whole.as_ptr(), again.as_ptr(), "they are made once for all who send them");
+    // Maps have no order on the wire.
+    assert_eq!(whole.len(), destination::updates_to_bytes(&first.from_nothing(), &first.labels).len());
+    source.apply(&web(99));
+    endpoints.changed().await.unwrap();
+    let second = endpoints.borrow();
+    assert_eq!(second.messages(Some(&first)).as_ptr(), second.messages(Some(&first)).as_ptr());
+    assert_eq!(second.messages(Some(&first)).len(), destination::updates_to_bytes(&second.since(&first), &second.labels).len());
+    assert!(second.messages(Some(&second)).is_empty(), "nothing to tell is no message");
+    let profile = watch_profile(&index, PATH, "").borrow();
+    assert_eq!(profile.message(), destination::profile_to_bytes(&profile));
 }
 
 #[tokio::test]

@@ -6,60 +6,64 @@ use meshkit_core::{
     Authority, Endpoint, Identity, ProtocolHint,
     endpoint::{DEFAULT_WEIGHT, Locality, ServerTls},
 };
-use meshkit_manifest::{core::Pod, external::ExternalWorkload, meta::Metadata};
+use meshkit_manifest::external::ExternalWorkload;
 
-use super::{CONTROL_PLANE_NS, Model, opacity::is_skipped};
+use super::{
+    CONTROL_PLANE_NS, Model,
+    view::{Gateway, Pod, Slot, Text},
+};
 use crate::settings::{Transport, Upgrade, ZoneWeights};
 
-/// Where a proxy takes transport headers, unless its environment says otherwise.
+/// Where a proxy takes transport headers, unless somebody says otherwise.
 const INBOUND_PORT: u16 = 4143;
-/// Where a proxy takes calls about itself, unless its environment says otherwise.
-const CONTROL_PORT: u16 = 4190;
-/// Where a proxy is looked after, unless its environment says otherwise.
-const ADMIN_PORT: u16 = 4191;
 /// The port of a workload outside where its proxy listens.
 const PROXY_PORT: &str = "linkerd-proxy";
-/// The identity of the gateway that a mirrored Service's slice stands for.
-const GATEWAY_IDENTITY: &str = "mirror.linkerd.io/remote-gateway-identity";
-/// The name of a mirrored Service where it is at home.
-const REMOTE_NAME: &str = "mirror.linkerd.io/remote-svc-fq-name";
+/// The label that names an endpoint's Pod. It is what differs between the Pods of one workload.
+pub(super) const POD_LABEL: &str = "pod";
 
-/// Where an endpoint stands, and where the client does. Empty is nowhere known.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Zones<'a> {
-    pub(super) endpoint: &'a str,
-    pub(super) client: &'a str,
+/// The label that says where an endpoint stands; empty is nowhere known.
+const ZONE_LABEL: &str = "zone";
+
+/// What the same endpoints look like to clients of one zone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Side {
+    /// The zone of the clients; empty if nobody knows.
+    pub(super) zone: Text,
+    pub(super) weights: ZoneWeights,
 }
 
 impl Model<'_> {
-    pub(super) fn pod_endpoint(&self, pod: &Pod, addr: SocketAddr, zones: Zones<'_>) -> Endpoint {
-        let metadata = &pod.metadata;
-        let account = pod.spec.service_account();
-        let control_plane = metadata.labels.get(CONTROL_PLANE_NS);
-        let mut labels = BTreeMap::from([("pod".to_owned(), metadata.name.clone()), ("serviceaccount".to_owned(), account.to_owned())]);
-        labels.extend(self.owner_label(metadata));
-        labels.extend(control_plane.map(|ns| ("control_plane_ns".to_owned(), ns.clone())));
-        let hash = metadata.labels.get("pod-template-hash");
-        labels.extend(hash.map(|hash| ("pod_template_hash".to_owned(), hash.clone())));
-        let mut endpoint = self.placed(addr, labels, zones);
+    /// What is told of a Pod's port, but for the label with its name and what depends on the client.
+    pub(super) fn pod_endpoint(&self, slot: &Slot, pod: &Pod, addr: SocketAddr, zone: &str) -> Endpoint {
+        let template = &*pod.template;
+        let label = |key: &str| template.label(key, &slot.name);
+        let control_plane = label(CONTROL_PLANE_NS);
+        let mut labels = BTreeMap::from([("serviceaccount".to_owned(), template.account.to_string())]);
+        if let Some((kind, name)) = &template.owner {
+            labels.extend([owner_label(self.view.maker(&slot.namespace, (kind, name)))]);
+        }
+        labels.extend(control_plane.map(|ns| ("control_plane_ns".to_owned(), ns.to_owned())));
+        labels.extend(label("pod-template-hash").map(|hash| ("pod_template_hash".to_owned(), hash.to_owned())));
+        let mut endpoint = placed(addr, labels, zone);
 
         let port = addr.port();
-        let Some(control_plane) = control_plane.filter(|_| !is_skipped(pod, port)) else { return endpoint };
-        let opaque = self.is_pod_opaque(pod, port);
+        let Some(control_plane) = control_plane.filter(|_| !template.skipped.contains(port)) else { return endpoint };
+        let opaque = self.is_pod_opaque(slot, pod, port);
         endpoint.protocol = match (opaque, self.settings.upgrade) {
             (true, _) => ProtocolHint::Opaque,
             (false, Upgrade::Http2) => ProtocolHint::Http2,
             (false, Upgrade::Off) => ProtocolHint::Unknown,
         };
-        let is_own = port == listens(pod, "CONTROL", CONTROL_PORT) || port == listens(pod, "ADMIN", ADMIN_PORT);
+        let is_own = port == template.control || port == template.admin;
         if !is_own && (opaque || self.settings.transport == Transport::Header) {
-            endpoint.tagged_port = NonZeroU16::new(listens(pod, "INBOUND", INBOUND_PORT));
+            endpoint.tagged_port = NonZeroU16::new(template.inbound);
         }
         endpoint.http2 = self.settings.http2;
         // A Pod of another control plane has a proxy, and an identity that means nothing here.
         let mesh = self.mesh;
         if *control_plane == mesh.namespace && !mesh.trust_domain.is_empty() {
-            let name = format!("{account}.{}.serviceaccount.identity.{}.{}", metadata.namespace, mesh.namespace, mesh.trust_domain);
+            let account = &template.account;
+            let name = format!("{account}.{}.serviceaccount.identity.{}.{}", slot.namespace, mesh.namespace, mesh.trust_domain);
             if let Ok(identity) = name.parse::<Identity>() {
                 endpoint = endpoint.identity(identity);
             }
@@ -67,12 +71,12 @@ impl Model<'_> {
         endpoint
     }
 
-    /// A workload outside always has a proxy.
-    pub(super) fn workload_endpoint(&self, workload: &ExternalWorkload, addr: SocketAddr, zones: Zones<'_>) -> Endpoint {
+    /// What is told of a workload outside, which always has a proxy, but for what depends on the client.
+    pub(super) fn workload_endpoint(&self, workload: &ExternalWorkload, addr: SocketAddr, zone: &str) -> Endpoint {
         let (metadata, spec) = (&workload.metadata, &workload.spec);
         let mut labels = BTreeMap::from([("external_workload".to_owned(), metadata.name.clone())]);
-        labels.extend(self.owner_label(metadata));
-        let mut endpoint = self.placed(addr, labels, zones);
+        labels.extend(self.view.owner(metadata).map(owner_label));
+        let mut endpoint = placed(addr, labels, zone);
         endpoint.protocol = match self.is_workload_opaque(workload, addr.port()) {
             true => ProtocolHint::Opaque,
             false => ProtocolHint::Http2,
@@ -88,13 +92,14 @@ impl Model<'_> {
     }
 
     /// An address without an object behind it: a gateway if its slice names one, else a stranger.
-    pub(super) fn gateway_endpoint(&self, slice: &Metadata, port: u16, addr: SocketAddr) -> Endpoint {
+    pub(super) fn gateway_endpoint(&self, gateway: Option<&Gateway>, port: u16, addr: SocketAddr) -> Endpoint {
         let mut endpoint = Endpoint::new(addr);
-        if let Some(name) = slice.annotations.get(REMOTE_NAME) {
+        let Some(gateway) = gateway else { return endpoint };
+        if let Some(name) = &gateway.remote_name {
             endpoint.authority_override = Authority::parse(&format!("{name}:{port}"), port).ok();
         }
-        if let Some(identity) = slice.annotations.get(GATEWAY_IDENTITY).and_then(|name| name.parse::<Identity>().ok()) {
-            endpoint = endpoint.identity(identity);
+        if let Some(identity) = &gateway.identity {
+            endpoint = endpoint.identity(identity.clone());
             endpoint.http2 = self.settings.http2;
             if self.settings.upgrade == Upgrade::Http2 {
                 endpoint.protocol = ProtocolHint::Http2;
@@ -102,27 +107,28 @@ impl Model<'_> {
         }
         endpoint
     }
+}
 
-    fn owner_label(&self, metadata: &Metadata) -> Option<(String, String)> {
-        let (kind, name) = self.view.owner(metadata)?;
-        let label = if kind == "Job" { "k8s_job".to_owned() } else { kind.to_lowercase() };
-        Some((label, name))
-    }
-
-    fn placed(&self, addr: SocketAddr, mut labels: BTreeMap<String, String>, zones: Zones<'_>) -> Endpoint {
-        let (locality, name) = match (zones.endpoint, zones.client) {
+impl Side {
+    /// The endpoint as these clients see it. What stands nowhere at all, such as a gateway, is the same from everywhere.
+    pub(super) fn sees(&self, endpoint: Endpoint) -> Endpoint {
+        let Some(zone) = endpoint.labels.get(ZONE_LABEL) else { return endpoint };
+        let (locality, name) = match (zone.as_str(), &*self.zone) {
             ("", _) | (_, "") => (Locality::Unknown, "unknown"),
-            (endpoint, client) if endpoint == client => (Locality::Local, "local"),
+            (zone, own) if zone == own => (Locality::Local, "local"),
             _ => (Locality::Remote, "remote"),
         };
-        labels.insert("zone".to_owned(), zones.endpoint.to_owned());
-        labels.insert("zone_locality".to_owned(), name.to_owned());
-        let weight = match (self.settings.zone_weights, locality) {
+        let weight = match (self.weights, locality) {
             (ZoneWeights::PreferLocal, Locality::Local) => DEFAULT_WEIGHT * 10,
             _ => DEFAULT_WEIGHT,
         };
-        Endpoint::new(addr).weight(weight).locality(locality).labels(labels)
+        labelled(endpoint, "zone_locality", name).weight(weight).locality(locality)
     }
+}
+
+fn placed(addr: SocketAddr, mut labels: BTreeMap<String, String>, zone: &str) -> Endpoint {
+    labels.insert(ZONE_LABEL.to_owned(), zone.to_owned());
+    Endpoint::new(addr).labels(labels)
 }
 
 /// The endpoint with one label more.
@@ -131,12 +137,7 @@ pub(super) fn labelled(mut endpoint: Endpoint, key: &str, value: &str) -> Endpoi
     endpoint
 }
 
-/// The port of one of the proxy's own listeners, as its environment says.
-fn listens(pod: &Pod, listener: &str, default: u16) -> u16 {
-    let containers = pod.spec.init_containers.iter().chain(&pod.spec.containers);
-    let proxy = containers.into_iter().find(|c| c.name == "linkerd-proxy");
-    let name = format!("LINKERD2_PROXY_{listener}_LISTEN_ADDR");
-    let listen = proxy.and_then(|c| c.env.iter().find(|e| e.name == name));
-    let port = listen.and_then(|e| e.value.as_deref()).and_then(|value| value.rsplit_once(':')?.1.parse().ok());
-    port.unwrap_or(default)
+fn owner_label((kind, name): (&str, &str)) -> (String, String) {
+    let label = if kind == "Job" { "k8s_job".to_owned() } else { kind.to_lowercase() };
+    (label, name.to_owned())
 }

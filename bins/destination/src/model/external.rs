@@ -8,7 +8,7 @@ use meshkit_manifest::{
     meta::{IntOrString, Metadata, OwnerReference},
 };
 
-use super::{SERVICE_NAME, ZONE, is_external_name};
+use super::{SERVICE_NAME, ZONE};
 
 /// Says who writes a slice.
 pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
@@ -19,12 +19,12 @@ const MAX_ENDPOINTS: usize = 100;
 
 /// The slices of a Service's workloads outside the cluster. Each slice has addresses of one family and endpoints that have the same ports.
 ///
-/// A Service has none without a selector, if it is a name outside, or in `kube-system`. A workload that declares none of the Service's ports
+/// Only addresses of the Service's own families count, if it names any. A Service has none without a selector, if it is a name outside, or in `kube-system`. A workload that declares none of the Service's ports
 /// is left out.
 #[must_use]
 pub fn slices<'a>(service: &Service, workloads: impl IntoIterator<Item = &'a Arc<ExternalWorkload>>) -> Vec<EndpointSlice> {
     let (spec, metadata) = (&service.spec, &service.metadata);
-    if spec.selector.is_empty() || is_external_name(service) || metadata.namespace == "kube-system" {
+    if spec.selector.is_empty() || spec.kind.as_deref() == Some("ExternalName") || metadata.namespace == "kube-system" {
         return Vec::new();
     }
     let is_headless = spec.cluster_ip.as_deref() == Some("None");
@@ -32,13 +32,15 @@ pub fn slices<'a>(service: &Service, workloads: impl IntoIterator<Item = &'a Arc
         workload.metadata.namespace == metadata.namespace
             && spec.selector.iter().all(|(key, value)| workload.metadata.labels.get(key) == Some(value))
     };
+    let is_family =
+        |ip: IpAddr| spec.ip_families.is_empty() || spec.ip_families.iter().any(|f| f == if ip.is_ipv6() { "IPv6" } else { "IPv4" });
     let mut groups = BTreeMap::<_, (Vec<SlicePort>, Vec<SliceEndpoint>)>::new();
     for workload in workloads.into_iter().filter(is_selected) {
         let ports: Vec<_> = spec.ports.iter().filter_map(|port| slice_port(workload, port)).collect();
         if ports.is_empty() {
             continue;
         }
-        for ip in workload.spec.workload_ips.iter().map(|w| w.ip) {
+        for ip in workload.spec.workload_ips.iter().map(|w| w.ip).filter(|ip| is_family(*ip)) {
             let key = (ip.is_ipv6(), ports.iter().map(|p| (p.name.clone(), p.port)).collect::<Vec<_>>());
             let group = groups.entry(key).or_insert_with(|| (ports.clone(), Vec::new()));
             group.1.push(endpoint(workload, ip, is_headless));
@@ -67,6 +69,41 @@ pub fn slices<'a>(service: &Service, workloads: impl IntoIterator<Item = &'a Arc
         address_type: Some(if is_ipv6 { "IPv6" } else { "IPv4" }.to_owned()),
     };
     groups.enumerate().map(slice).collect()
+}
+
+/// One step of keeping slices in step with workloads. Steps may be repeated, and a plan may be cut off after any of them.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::exhaustive_enums)] // There is nothing else to be done with a slice.
+pub enum Write {
+    /// The slice is to be so: it is new, or another than it should be.
+    Apply(Box<EndpointSlice>),
+    /// The slice of this name, in the Service's namespace, is to go.
+    Delete(String),
+}
+
+/// What is to be written so that a Service's slices are those of its workloads outside, given the slices of its namespace. Slices that somebody
+/// else writes are left alone. What is new comes first, so that no endpoint is missing in between.
+#[must_use]
+pub fn plan<'a>(
+    service: &Service,
+    workloads: impl IntoIterator<Item = &'a Arc<ExternalWorkload>>,
+    present: impl IntoIterator<Item = &'a EndpointSlice>,
+) -> Vec<Write> {
+    let label = |slice: &EndpointSlice, key: &str, value: &str| slice.metadata.labels.get(key).is_some_and(|known| known == value);
+    let is_own = |slice: &&EndpointSlice| label(slice, MANAGED_BY, CONTROLLER) && label(slice, SERVICE_NAME, &service.metadata.name);
+    let mut present: BTreeMap<_, _> = present.into_iter().filter(is_own).map(|slice| (slice.metadata.name.as_str(), slice)).collect();
+    let is_same = |one: &EndpointSlice, other: &EndpointSlice| {
+        (&one.endpoints, &one.ports, &one.address_type) == (&other.endpoints, &other.ports, &other.address_type)
+    };
+    let wanted = slices(service, workloads);
+    let mut writes = Vec::new();
+    for slice in wanted {
+        if present.remove(slice.metadata.name.as_str()).is_none_or(|known| !is_same(known, &slice)) {
+            writes.push(Write::Apply(Box::new(slice)));
+        }
+    }
+    writes.extend(present.into_keys().map(|name| Write::Delete(name.to_owned())));
+    writes
 }
 
 /// The workload's port that a Service's port leads to, by number or name, and protocol.

@@ -9,7 +9,6 @@
 //! | [`external`] | slices for workloads outside the cluster |
 
 use meshkit_core::grpc::Code;
-use meshkit_manifest::core::{Pod, Service};
 use meshkit_wire::Refused;
 
 use crate::settings::Settings;
@@ -23,20 +22,36 @@ pub mod service_profile;
 mod set;
 #[cfg(test)]
 mod tests;
-mod view;
+pub(crate) mod view;
 
 pub use endpoints::Scope;
 pub use profile::Subject;
 pub use service_profile::{Fault, Reading};
 pub use set::EndpointSet;
-pub use view::View;
+pub(crate) use set::Step;
+pub use view::{Changed, View};
+pub(crate) use view::{ServiceKey, Text};
 
 /// Marks a Pod that has a proxy.
 const CONTROL_PLANE_NS: &str = "linkerd.io/control-plane-ns";
+/// Ports whose bytes are not looked at.
+const OPAQUE_PORTS: &str = "config.linkerd.io/opaque-ports";
+/// Ports of a Pod whose proxy stands aside.
+const SKIP_INBOUND_PORTS: &str = "config.linkerd.io/skip-inbound-ports";
 /// Names the Service of a slice.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Names the zone of a node or workload.
 const ZONE: &str = "topology.kubernetes.io/zone";
+/// As a label, the cluster in which a Service's endpoints are found; as an annotation, the Services of other clusters that it is made up of.
+const REMOTE_CLUSTER: &str = "multicluster.linkerd.io/remote-discovery";
+/// The name that the Service has there.
+const REMOTE_SERVICE: &str = "multicluster.linkerd.io/remote-service";
+/// The Service of this cluster among those that another is made up of.
+const LOCAL_MEMBER: &str = "multicluster.linkerd.io/local-discovery";
+/// The cluster of which a Service is a mirror.
+const MIRRORED_CLUSTER: &str = "mirror.linkerd.io/cluster-name";
+/// The name of a mirrored Service where it is at home.
+const REMOTE_NAME: &str = "mirror.linkerd.io/remote-svc-fq-name";
 
 /// What is the same for every answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,21 +80,7 @@ impl<'a> Model<'a> {
     }
 }
 
-/// Is the Service only a name for something outside?
-fn is_external_name(service: &Service) -> bool {
-    service.spec.kind.as_deref() == Some("ExternalName")
-}
-
-/// Has the Pod run to its end?
-fn is_terminated(pod: &Pod) -> bool {
-    matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed"))
-}
-
-fn is_running(pod: &Pod) -> bool {
-    pod.status.phase.as_deref() == Some("Running")
-}
-
-fn external_name(service: &Service) -> Refused {
-    let (name, namespace) = (&service.metadata.name, &service.metadata.namespace);
+fn external_name(service: &view::Service) -> Refused {
+    let (name, namespace) = (&service.key.name, &service.key.namespace);
     Refused::new(Code::INVALID_ARGUMENT, format!("Invalid authority: {name}.{namespace} is an ExternalName, which has no endpoints"))
 }

@@ -2,71 +2,64 @@
 
 use std::collections::BTreeMap;
 
-use meshkit_manifest::{
-    core::{Pod, Service},
-    external::ExternalWorkload,
-    meta::IntOrString,
-    policy::Server,
+use meshkit_manifest::{external::ExternalWorkload, meta::IntOrString, policy::Server};
+
+use super::{
+    Model, OPAQUE_PORTS,
+    view::{Pod, Service, Slot},
 };
-
-use super::Model;
 use crate::ports::Ports;
-
-/// Ports whose bytes are not looked at.
-const OPAQUE_PORTS: &str = "config.linkerd.io/opaque-ports";
-/// Ports of a Pod whose proxy stands aside.
-const SKIP_INBOUND_PORTS: &str = "config.linkerd.io/skip-inbound-ports";
 
 impl Model<'_> {
     /// Is a port of a Service opaque? Its annotation says so, else the defaults; a ServiceProfile has no say.
     pub(super) fn is_service_opaque(&self, service: &Service, port: u16) -> bool {
-        let named = service.spec.ports.iter().map(|p| (p.name.as_str(), p.port));
-        self.is_listed(&service.metadata.annotations, named, port)
+        self.is_listed(service.opaque.as_ref(), port)
     }
 
     /// Is a port of a Pod opaque? One reason is enough: a Server that says otherwise does not undo an annotation.
-    pub(super) fn is_pod_opaque(&self, pod: &Pod, port: u16) -> bool {
-        let (metadata, named) = (&pod.metadata, named(pod));
-        let selects = |server: &Server| server.spec.pod_selector.as_ref().is_some_and(|s| s.matches(&metadata.labels));
-        self.is_listed(&metadata.annotations, named.iter().copied(), port) || self.is_served(&metadata.namespace, selects, &named, port)
+    pub(super) fn is_pod_opaque(&self, slot: &Slot, pod: &Pod, port: u16) -> bool {
+        let template = &pod.template;
+        self.is_listed(template.opaque.as_ref(), port) || {
+            let labels = || template.labels(&slot.name);
+            let selects = |server: &Server, labels: &_| server.spec.pod_selector.as_ref().is_some_and(|s| s.matches(labels));
+            self.is_served(&slot.namespace, labels, selects, template.named(), port)
+        }
     }
 
     /// Is a port of a workload outside opaque?
     pub(super) fn is_workload_opaque(&self, workload: &ExternalWorkload, port: u16) -> bool {
         let metadata = &workload.metadata;
-        let named: Vec<_> = workload.spec.ports.iter().map(|p| (p.name.as_str(), p.port)).collect();
-        let selects = |server: &Server| server.spec.external_workload_selector.as_ref().is_some_and(|s| s.matches(&metadata.labels));
-        self.is_listed(&metadata.annotations, named.iter().copied(), port) || self.is_served(&metadata.namespace, selects, &named, port)
-    }
-
-    /// An annotation replaces the defaults, even if it is empty.
-    fn is_listed<'a>(
-        &self,
-        annotations: &BTreeMap<String, String>,
-        named: impl IntoIterator<Item = (&'a str, u16)> + Clone,
-        port: u16,
-    ) -> bool {
-        match annotations.get(OPAQUE_PORTS) {
-            Some(list) => Ports::parse(list, named).contains(port),
-            None => self.settings.default_opaque.contains(port),
+        let named = workload.spec.ports.iter().map(|p| (p.name.as_str(), p.port));
+        let annotation = metadata.annotations.get(OPAQUE_PORTS).map(|list| Ports::parse(list, named.clone()));
+        self.is_listed(annotation.as_ref(), port) || {
+            let selects = |server: &Server, labels: &_| server.spec.external_workload_selector.as_ref().is_some_and(|s| s.matches(labels));
+            self.is_served(&metadata.namespace, || metadata.labels.clone(), selects, named, port)
         }
     }
 
-    /// Does an opaque Server stand for the port? A name may stand for several ports.
-    fn is_served(&self, namespace: &str, selects: impl Fn(&Server) -> bool, named: &[(&str, u16)], port: u16) -> bool {
-        let is_port = |server: &Server| match &server.spec.port {
-            IntOrString::Int(number) => *number == i64::from(port),
-            IntOrString::String(name) => named.iter().any(|(known, number)| known == name && *number == port),
-        };
-        self.view.opaque_servers(namespace).iter().any(|server| is_port(server) && selects(server))
+    /// An annotation replaces the defaults, even if it is empty.
+    fn is_listed(&self, annotation: Option<&Ports>, port: u16) -> bool {
+        annotation.unwrap_or(&self.settings.default_opaque).contains(port)
     }
-}
 
-/// Does the proxy of a Pod stand aside for the port?
-pub(super) fn is_skipped(pod: &Pod, port: u16) -> bool {
-    pod.metadata.annotations.get(SKIP_INBOUND_PORTS).is_some_and(|list| Ports::parse(list, named(pod)).contains(port))
-}
-
-fn named(pod: &Pod) -> Vec<(&str, u16)> {
-    pod.spec.ports().filter(|(name, _)| !name.is_empty()).collect()
+    /// Does an opaque Server stand for the port? A name may stand for several ports.
+    fn is_served<'a>(
+        &self,
+        namespace: &str,
+        labels: impl FnOnce() -> BTreeMap<String, String>,
+        selects: impl Fn(&Server, &BTreeMap<String, String>) -> bool,
+        named: impl Iterator<Item = (&'a str, u16)> + Clone,
+        port: u16,
+    ) -> bool {
+        let is_port = |server: &&Server| match &server.spec.port {
+            IntOrString::Int(number) => *number == i64::from(port),
+            IntOrString::String(name) => named.clone().any(|(known, number)| known == name && number == port),
+        };
+        let mut servers = self.view.opaque_servers(namespace).filter(is_port).peekable();
+        // As a rule there is none, and then nobody needs the labels.
+        servers.peek().is_some() && {
+            let labels = labels();
+            servers.any(|server| selects(server, &labels))
+        }
+    }
 }

@@ -1,19 +1,22 @@
 //! What is known of a destination.
 
-use std::{collections::HashSet, net::SocketAddr, num::NonZeroU16, sync::Arc};
+use std::{net::SocketAddr, num::NonZeroU16, sync::Arc};
 
 use meshkit_core::{Endpoint, grpc::Code};
-use meshkit_manifest::core::{Pod, Service};
 use meshkit_policy::{Meta, Resource};
 use meshkit_retry::budget;
 use meshkit_wire::{Refused, profile::Profile};
 
 use super::{
     Fault, Model, Reading,
-    endpoint::{Zones, labelled},
-    external_name, is_external_name, is_running, service_profile,
+    endpoint::{POD_LABEL, Side, labelled},
+    external_name, service_profile,
+    view::{Member, Pod, Service, ServiceKind, Slot, State, Target as Behind},
 };
-use crate::target::{Context, Name, Target};
+use crate::{
+    settings::Families,
+    target::{Context, Name, Target},
+};
 
 /// What a question is about. Questions about one subject share their answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,20 +60,6 @@ pub enum Subject {
     Stranger(SocketAddr),
 }
 
-impl Subject {
-    /// Can a change in these namespaces change the profile?
-    #[must_use]
-    pub fn is_concerned(&self, changed: &HashSet<String>) -> bool {
-        match self {
-            Self::Service { namespace, profile, .. } => {
-                changed.contains(namespace) || profile.as_ref().is_some_and(|of| changed.contains(of))
-            }
-            Self::Pod { namespace, .. } | Self::Workload { namespace, .. } => changed.contains(namespace),
-            Self::Undeclared | Self::Stranger(_) => false,
-        }
-    }
-}
-
 impl Model<'_> {
     /// What a client asks about.
     ///
@@ -88,7 +77,7 @@ impl Model<'_> {
             Target::Addr(addr) => match self.view.services_at(addr.ip()) {
                 [] => self.address(*addr),
                 [service] => self.service(service, addr.port(), client),
-                several => Err(conflict(addr, "Services", several.iter().map(|s| &s.metadata.name))),
+                several => Err(conflict(addr, "Services", several.iter().map(|s| &*s.key.name))),
             },
         }
     }
@@ -121,16 +110,19 @@ impl Model<'_> {
                 parent: Some(resource("core", "Service", namespace, name, NonZeroU16::new(*port))),
                 ..Profile::default()
             },
-            Subject::Pod { namespace, name, addr } => match self.view.pod(namespace, name) {
-                Some(pod) => {
-                    let endpoint = self.pod_endpoint(pod, *addr, Zones::default());
-                    endpoint_profile(labelled(endpoint, "namespace", namespace), self.is_pod_opaque(pod, addr.port()))
+            Subject::Pod { namespace, name, addr } => match self.view.pods().named(namespace, name) {
+                Some((slot, pod)) => {
+                    let endpoint = labelled(self.pod_endpoint(slot, pod, *addr, ""), POD_LABEL, name);
+                    endpoint_profile(
+                        labelled(Side::default().sees(endpoint), "namespace", namespace),
+                        self.is_pod_opaque(slot, pod, addr.port()),
+                    )
                 }
                 None => self.stranger(*addr),
             },
             Subject::Workload { namespace, name, addr } => match self.view.workload(namespace, name) {
                 Some(workload) => {
-                    let endpoint = self.workload_endpoint(workload, *addr, Zones::default());
+                    let endpoint = Side::default().sees(self.workload_endpoint(workload, *addr, ""));
                     endpoint_profile(labelled(endpoint, "namespace", namespace), self.is_workload_opaque(workload, addr.port()))
                 }
                 None => self.stranger(*addr),
@@ -144,40 +136,43 @@ impl Model<'_> {
     }
 
     fn service(&self, service: &Service, port: u16, client: &Context) -> Result<Subject, Refused> {
-        if !service.spec.ports.iter().any(|p| p.port == port) {
+        if !service.ports.iter().any(|p| p.number == port) {
             return Ok(Subject::Undeclared);
         }
-        if is_external_name(service) {
+        if service.kind == ServiceKind::External {
             return Err(external_name(service));
         }
-        let (name, namespace) = (&service.metadata.name, &service.metadata.namespace);
+        let (name, namespace) = (&*service.key.name, &*service.key.namespace);
         let full = self.full_name(namespace, name);
         // The client's own opinion of a Service comes before that of its owner.
         let profile = [&client.ns, namespace].into_iter().find(|ns| !ns.is_empty() && self.view.profile(ns, &full).is_some());
-        Ok(Subject::Service { namespace: namespace.clone(), name: name.clone(), port, profile: profile.cloned() })
+        Ok(Subject::Service { namespace: namespace.to_owned(), name: name.to_owned(), port, profile: profile.map(str::to_owned) })
     }
 
     /// An endpoint by its own name below a Service's, whether it is ready or not.
     fn instance(&self, name: &Name) -> Result<Subject, Refused> {
         let missing =
             || Refused::new(Code::NOT_FOUND, format!("no Pod is called {:?} below {}.{}", name.instance, name.service, name.namespace));
-        let endpoints = self.view.slices(&name.namespace, &name.service).iter().flat_map(|slice| &slice.endpoints);
-        let named = endpoints.into_iter().find(|e| e.hostname.is_some() && e.hostname == name.instance).ok_or_else(missing)?;
-        let target = named.target_ref.as_ref().filter(|target| target.kind == "Pod").ok_or_else(missing)?;
-        let namespace = if target.namespace.is_empty() { &name.namespace } else { &target.namespace };
-        let pod = self.view.pod(namespace, &target.name).ok_or_else(missing)?;
-        let ip = pod.status.pod_ip.or(named.addresses.first().copied()).ok_or_else(missing)?;
-        Ok(pod_subject(pod, SocketAddr::new(ip, name.port)))
+        let members = self.view.slices(&name.namespace, &name.service).iter().flat_map(|slice| &slice.endpoints);
+        let is_v4_only = self.settings.families == Families::V4;
+        let named = |member: &&Member| {
+            let is_family = member.ip.is_ipv4() || !is_v4_only;
+            is_family && member.hostname.is_some() && member.hostname.as_deref() == name.instance.as_deref()
+        };
+        let member = members.into_iter().find(named).ok_or_else(missing)?;
+        let Behind::Pod(id) = member.target else { return Err(missing()) };
+        let (slot, pod) = self.view.pods().get(id).ok_or_else(missing)?;
+        Ok(pod_subject(slot, pod, SocketAddr::new(member.ip, name.port)))
     }
 
     /// What has the address: a Pod, a Pod that shares its node's address, a workload outside, or nothing that is known.
     fn address(&self, addr: SocketAddr) -> Result<Subject, Refused> {
-        let own = self.view.pods_at(addr.ip());
-        let pods = if own.is_empty() { self.view.host_pods_at(addr) } else { own };
-        match pods {
+        let own = self.view.pods().at(addr.ip());
+        let pods = if own.is_empty() { self.view.pods().at_host(addr) } else { own };
+        match pods.as_slice() {
             [] => {}
-            [pod] => return Ok(pod_subject(pod, addr)),
-            several => return Err(conflict(&addr, "Pods", several.iter().map(|pod| &pod.metadata.name))),
+            [(slot, pod)] => return Ok(pod_subject(slot, pod, addr)),
+            several => return Err(conflict(&addr, "Pods", several.iter().map(|(slot, _)| &*slot.name))),
         }
         match self.view.workloads_at(addr) {
             [] => Ok(Subject::Stranger(addr)),
@@ -185,7 +180,7 @@ impl Model<'_> {
                 let metadata = &workload.metadata;
                 Ok(Subject::Workload { namespace: metadata.namespace.clone(), name: metadata.name.clone(), addr })
             }
-            several => Err(conflict(&addr, "ExternalWorkloads", several.iter().map(|w| &w.metadata.name))),
+            several => Err(conflict(&addr, "ExternalWorkloads", several.iter().map(|w| w.metadata.name.as_str()))),
         }
     }
 
@@ -195,11 +190,11 @@ impl Model<'_> {
 }
 
 /// A Pod that does not run has an address like any other.
-fn pod_subject(pod: &Pod, addr: SocketAddr) -> Subject {
-    if !is_running(pod) {
+fn pod_subject(slot: &Slot, pod: &Pod, addr: SocketAddr) -> Subject {
+    if !matches!(pod.state, State::Running | State::Leaving) {
         return Subject::Stranger(addr);
     }
-    Subject::Pod { namespace: pod.metadata.namespace.clone(), name: pod.metadata.name.clone(), addr }
+    Subject::Pod { namespace: slot.namespace.to_string(), name: slot.name.to_string(), addr }
 }
 
 fn endpoint_profile(endpoint: Endpoint, opaque: bool) -> Profile {
@@ -211,7 +206,7 @@ fn resource(group: &str, kind: &str, namespace: &str, name: &str, port: Option<N
     Meta::Resource(Arc::new(Resource { group, kind, namespace, name, section: String::new(), port }))
 }
 
-fn conflict<'a>(addr: &SocketAddr, kind: &str, names: impl Iterator<Item = &'a String>) -> Refused {
-    let names: Vec<_> = names.map(String::as_str).collect();
+fn conflict<'a>(addr: &SocketAddr, kind: &str, names: impl Iterator<Item = &'a str>) -> Refused {
+    let names: Vec<_> = names.collect();
     Refused::new(Code::FAILED_PRECONDITION, format!("{kind} {} have the same address {}", names.join(", "), addr.ip()))
 }

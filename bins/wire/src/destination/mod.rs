@@ -1,6 +1,7 @@
 //! `io.linkerd.proxy.destination`: endpoints and profiles.
 
 mod endpoint;
+mod message;
 mod profile;
 mod server;
 
@@ -10,6 +11,7 @@ use linkerd2_proxy_api::destination as proto;
 use meshkit_core::Update;
 
 pub(crate) use endpoint::{endpoint, endpoint_to};
+pub use message::{profile_to_bytes, updates_to_bytes};
 pub use profile::{profile, profile_to};
 pub use server::{Answers, Resolve, Server, server};
 

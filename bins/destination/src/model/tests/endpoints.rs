@@ -127,6 +127,69 @@ fn local_traffic_stays_on_its_node() {
     for elsewhere in ["node-c", ""] {
         assert_eq!(world.addrs(PATH, elsewhere), <[&str; 0]>::default());
     }
+    let both = WEB
+        .replace("clusterIP: 10.96.0.7,", "clusterIP: 10.96.0.7, internalTrafficPolicy: Local,")
+        .replace("nodeName: node-b", "nodeName: node-a")
+        .replace("zone: east,", "zone: east, hints: {forZones: [{name: east}]},")
+        .replace("zone: west,", "zone: west, hints: {forZones: [{name: west}]},");
+    assert_eq!(World::new(&both).addrs(PATH, "node-a").len(), 2, "on one node, hints do not count");
+}
+
+#[test]
+fn a_service_may_be_made_up_of_others() {
+    let union = |annotations: &str| {
+        World::new(&with(&format!(
+            "
+apiVersion: v1
+kind: Service
+metadata: {{name: union, namespace: ns, annotations: {{{annotations}}}}}
+spec: {{ports: [{{name: http, port: 80}}]}}
+"
+        )))
+    };
+    let path = "union.ns.svc.cluster.local:80";
+    let (local, remote) = ("multicluster.linkerd.io/local-discovery: web-svc", "multicluster.linkerd.io/remote-discovery: web@moon");
+    for annotations in [local, &format!("{local}, {remote}")] {
+        assert_eq!(union(annotations).addrs(path, ""), ["10.0.0.1:8080", "10.0.0.2:8080"], "{annotations}");
+    }
+    for annotations in [remote, "multicluster.linkerd.io/local-discovery: nothing"] {
+        assert_eq!(union(annotations).addrs(path, ""), <[&str; 0]>::default(), "members that are not known have no endpoints");
+    }
+}
+
+#[test]
+fn a_server_may_select_one_pod_of_a_stateful_set() {
+    let pod = |number: u8| {
+        format!(
+            "
+apiVersion: v1
+kind: Pod
+metadata: {{name: db-{number}, namespace: ns, labels: {{app: db, linkerd.io/control-plane-ns: linkerd, apps.kubernetes.io/pod-index: '{number}'}}}}
+spec: {{containers: []}}
+status: {{podIP: 10.0.1.{number}, phase: Running}}
+"
+        )
+    };
+    let world = World::new(&format!(
+        "
+{{apiVersion: v1, kind: Service, metadata: {{name: db, namespace: ns}}, spec: {{clusterIP: None, ports: [{{port: 80}}]}}}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: db-1, namespace: ns, labels: {{kubernetes.io/service-name: db}}}}
+ports: [{{port: 80}}]
+endpoints: [{{addresses: [10.0.1.0], targetRef: {{kind: Pod, name: db-0}}}}, {{addresses: [10.0.1.1], targetRef: {{kind: Pod, name: db-1}}}}]
+---{}---{}---
+apiVersion: policy.linkerd.io/v1beta3
+kind: Server
+metadata: {{name: one, namespace: ns}}
+spec: {{podSelector: {{matchLabels: {{apps.kubernetes.io/pod-index: '1'}}}}, port: 80, proxyProtocol: opaque}}
+",
+        pod(0),
+        pod(1)
+    ));
+    let hints: Vec<_> = world.endpoints("db.ns.svc.cluster.local:80", "").unwrap().iter().map(|e| e.protocol).collect();
+    assert_eq!(hints, [ProtocolHint::Http2, ProtocolHint::Opaque]);
 }
 
 #[test]

@@ -1,9 +1,12 @@
 use meshkit_core::{ProtocolHint, grpc::Code};
-use meshkit_manifest::{Object, core::Service};
+use meshkit_manifest::{
+    Object,
+    core::{EndpointSlice, Service},
+};
 
 use crate::{
     fixture::{World, objects},
-    model::external,
+    model::external::{self, Write},
 };
 
 const OUTSIDE: &str = "
@@ -86,6 +89,10 @@ fn slices_have_one_family_one_list_of_ports_and_a_hundred_endpoints() {
     let mut headless = service.clone();
     headless.spec.cluster_ip = Some("None".to_owned());
     assert!(external::slices(&headless, workloads.iter().copied())[0].endpoints[0].hostname.is_some());
+    let mut four = service.clone();
+    four.spec.ip_families = vec!["IPv4".to_owned()];
+    let shape: Vec<_> = external::slices(&four, workloads.iter().copied()).into_iter().map(|s| s.address_type.unwrap()).collect();
+    assert_eq!(shape, ["IPv4", "IPv4", "IPv4"], "the Service has one family");
     let spoils: [fn(&mut Service); 3] = [
         |s| s.spec.selector.clear(),
         |s| s.spec.kind = Some("ExternalName".to_owned()),
@@ -108,4 +115,38 @@ ports: [{name: http, port: 8080}]
 endpoints: [{addresses: [192.0.2.3], targetRef: {kind: ExternalWorkload, namespace: ns, name: vm-3}}]
 ";
     assert_eq!(World::new(&format!("{OUTSIDE}---{written}")).addrs("vm.ns.svc.cluster.local:80", ""), ["192.0.2.3:8080"]);
+}
+
+#[test]
+fn a_plan_leads_from_any_slices_to_those_that_should_be_and_then_there_is_none() {
+    let all = objects(OUTSIDE);
+    let service = all.iter().find_map(|o| if let Object::Service(s) = o { Some(Service::clone(s)) } else { None }).unwrap();
+    let workloads: Vec<_> = all.iter().filter_map(|o| if let Object::ExternalWorkload(w) = o { Some(w) } else { None }).collect();
+    let plan = |present: &[EndpointSlice], count: usize| external::plan(&service, workloads[..count].iter().copied(), present);
+    let follow = |mut present: Vec<EndpointSlice>, writes: Vec<Write>| {
+        for write in writes {
+            match write {
+                Write::Apply(slice) => {
+                    present.retain(|known| known.metadata.name != slice.metadata.name);
+                    present.push(*slice);
+                }
+                Write::Delete(name) => present.retain(|known| known.metadata.name != name),
+            }
+        }
+        present.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        present
+    };
+    let mut strange = external::slices(&service, workloads.iter().copied()).remove(0);
+    strange.metadata.name = "linkerd-external-vm-x7k2p".to_owned();
+    let mut foreign = strange.clone();
+    foreign.metadata.name = "vm-abcde".to_owned();
+    foreign.metadata.labels.insert("endpointslice.kubernetes.io/managed-by".to_owned(), "endpointslice-controller.k8s.io".to_owned());
+    let mut present = vec![strange, foreign.clone()];
+    for count in [3, 1, 2, 0] {
+        present = follow(present.clone(), plan(&present, count));
+        let mut wanted = external::slices(&service, workloads[..count].iter().copied());
+        wanted.push(foreign.clone());
+        assert_eq!(present, wanted, "with {count} workloads");
+        assert_eq!(plan(&present, count), [], "what is so already is not written");
+    }
 }

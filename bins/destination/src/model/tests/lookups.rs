@@ -1,14 +1,8 @@
-use std::{collections::BTreeSet, sync::Arc};
-
 use meshkit_core::{Endpoint, ProtocolHint, grpc::Code};
-use meshkit_manifest::{Cluster, Event};
 use meshkit_wire::profile::Profile;
 
 use super::{WEB, with};
-use crate::{
-    fixture::{self, World, objects},
-    model::View,
-};
+use crate::fixture::World;
 
 fn endpoint(world: &World, path: &str) -> Endpoint {
     let profile = world.profile(path, "");
@@ -151,25 +145,48 @@ fn annotations_of_services_say_what_is_opaque() {
 }
 
 #[test]
-fn a_look_knows_in_which_namespaces_something_has_changed() {
-    let service = |name: &str, namespace: &str, port: u16| {
+fn a_port_on_the_node_leads_to_its_pod() {
+    let pod = |name: &str, host_port: u16, more: &str| {
         format!(
-            "{{apiVersion: v1, kind: Service, metadata: {{name: {name}, namespace: {namespace}}}, spec: {{ports: [{{port: {port}}}]}}}}"
+            "
+apiVersion: v1
+kind: Pod
+metadata: {{name: '{name}', namespace: ns, labels: {{linkerd.io/control-plane-ns: linkerd}}}}
+spec: {{containers: [{{name: c, ports: [{{containerPort: 8080, hostPort: {host_port}}}, {{containerPort: 53, hostPort: 53, protocol: UDP}}]}}]}}
+status: {{podIP: 10.0.0.{name}, hostIP: 172.18.0.2, phase: Running{more}}}
+"
         )
     };
-    let mut cluster = Cluster::clone(&fixture::cluster(objects(
-        &[service("a", "one", 1), service("b", "two", 1), service("c", "three", 1)].join("\n---\n"),
-    )));
-    let look = |cluster: &Cluster| View::new(Arc::new(cluster.clone()));
-    let changed = |now: &View, before: &View| now.changed_since(before).into_iter().collect::<BTreeSet<_>>();
-    let first = look(&cluster);
-    assert_eq!(changed(&look(&cluster), &first), BTreeSet::new());
-    cluster.apply(Event::Deleted(objects(&service("a", "one", 1))[0].key()), |_| true);
-    for more in [service("b", "two", 2), service("d", "four", 1), "{apiVersion: v1, kind: Node, metadata: {name: n}}".to_owned()] {
-        cluster.apply(Event::Applied(objects(&more).remove(0)), |_| true);
+    let world = World::new(&format!("{}---{}---{}", pod("5", 9080, ""), pod("6", 9081, ""), pod("7", 9081, "")));
+    let seen = endpoint(&world, "172.18.0.2:9080");
+    assert_eq!(
+        (seen.addr.to_string().as_str(), seen.labels["pod"].as_str()),
+        ("172.18.0.2:9080", "5"),
+        "the address stays as it was asked for"
+    );
+    assert!(seen.tls.is_some());
+    assert_eq!(world.reading("172.18.0.2:9081", "").unwrap_err(), Code::FAILED_PRECONDITION);
+    for stranger in ["172.18.0.2:8080", "172.18.0.2:53", "172.18.0.3:9080"] {
+        assert!(endpoint(&world, stranger).labels.is_empty(), "{stranger}");
     }
-    let expected = ["", "four", "one", "two"].map(str::to_owned).into();
-    assert_eq!(changed(&look(&cluster), &first), expected);
-    assert_eq!(changed(&first, &look(&cluster)), expected, "and back");
-    assert_eq!(changed(&first, &View::default()).len(), 3, "at first, everything is new");
+    let over = World::new(&pod("5", 9080, "").replace("Running", "Succeeded"));
+    assert!(endpoint(&over, "172.18.0.2:9080").labels.is_empty());
+}
+
+#[test]
+fn a_pod_that_leaves_keeps_its_address_until_another_has_it() {
+    let pod = |name: &str, deleted: &str| {
+        format!(
+            "
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, namespace: ns{deleted}}}
+spec: {{containers: []}}
+status: {{podIP: 10.0.0.5, phase: Running}}
+"
+        )
+    };
+    let leaving = pod("old", ", deletionTimestamp: '2026-01-01T00:00:00Z'");
+    assert_eq!(endpoint(&World::new(&leaving), "10.0.0.5:80").labels["pod"], "old", "its connections are still to be drained");
+    assert_eq!(endpoint(&World::new(&format!("{leaving}---{}", pod("new", ""))), "10.0.0.5:80").labels["pod"], "new");
 }
