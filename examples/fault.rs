@@ -23,7 +23,7 @@ async fn main() -> Result<(), BoxError> {
         ("fault.mesh/delay", "uniform(5ms,15ms) 10%"),
         ("fault.mesh/from", "bot.emojivoto"),
     ]);
-    let planned = Faults::from_annotations(|name| annotations.get(name).copied()).map_err(|faults| faults[0].clone())?;
+    let planned = Faults::from_annotations(|name| annotations.get(name).copied())?;
 
     // Faults may change while requests pass. The seed makes a run repeatable.
     let (faults, watched) = watch::channel(Arc::new(planned));

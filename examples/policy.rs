@@ -9,10 +9,9 @@ use std::{convert::Infallible, error::Error as _, num::NonZeroU32, sync::Arc};
 use http::{Method, Request, Response};
 use meshkit_core::Identity;
 use meshkit_policy::{
-    Authentication, Authorization, Client, Meta, PolicyLayer, TlsState,
+    Authorization, Client, Meta, PolicyLayer, TlsState,
     http::Match,
     inbound::{Policy, Protocol, RoutePolicy},
-    net::Network,
     rate_limit::{Limit, RateLimit},
     route::{PathMatch, Route, Rule},
 };
@@ -76,14 +75,8 @@ async fn main() -> Result<(), BoxError> {
 
 /// Everybody may see the leaders, and only `voters` may vote. `limit` is how many requests a second the port takes.
 fn voting(voters: impl IntoIterator<Item = Identity>, limit: Option<NonZeroU32>) -> Policy {
-    let everybody =
-        Authorization { networks: Network::all(), authentication: Authentication::Unauthenticated, meta: Meta::builtin("everybody") };
-    let identities = voters.into_iter().collect();
-    let voters = Authorization {
-        networks: Network::all(),
-        authentication: Authentication::TlsAuthenticated { identities, suffixes: Vec::new() },
-        meta: Meta::builtin("voters"),
-    };
+    let everybody = Authorization::new(Meta::builtin("everybody"));
+    let voters = Authorization::new(Meta::builtin("voters")).identities(voters);
     let route = |name, method, path: &str, authorization| Route {
         meta: Meta::builtin(name),
         hosts: Vec::new(),
@@ -93,7 +86,6 @@ fn voting(voters: impl IntoIterator<Item = Identity>, limit: Option<NonZeroU32>)
         }],
     };
     let routes = [route("leaders", Method::GET, "/leaders", everybody), route("vote", Method::POST, "/vote", voters)];
-    let rate_limit =
-        limit.map(|limit| Arc::new(RateLimit { meta: None, total: Some(Limit(limit)), identity: None, overrides: Vec::new() }));
+    let rate_limit = limit.map(|limit| Arc::new(RateLimit::default().total(Limit(limit))));
     Policy { protocol: Protocol::Http1 { routes: routes.into(), rate_limit }, server: Meta::builtin("voting"), authorizations: [].into() }
 }

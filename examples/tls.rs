@@ -6,12 +6,11 @@
 
 mod ca;
 
-use std::sync::Arc;
-
 use ca::LocalCa;
 use meshkit_core::{Identity, endpoint::ServerTls};
-use meshkit_tls::{ClientTls, Connector, Store, Tag, TlsIo};
+use meshkit_tls::{AcceptLayer, Accepted, ClientTls, ConnectLayer, Connector, HandshakeError, Store, Tag, TlsIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tower::{Layer, ServiceExt, service_fn};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -49,19 +48,24 @@ fn named(identity: &Identity) -> ServerTls {
 
 type Connected = (TlsIo<DuplexStream>, TlsIo<DuplexStream>, ClientTls);
 
-/// Shakes hands over a pipe; over a `TcpStream` it is the same.
+/// Shakes hands over a pipe. Over TCP, the layers go over `service_fn(TcpStream::connect)` and before what serves a connection.
 async fn connect(client: &Connector, server: &Store) -> Result<Connected, BoxError> {
+    let connect = ConnectLayer::new(client.clone()).layer(service_fn(async |io| Ok::<DuplexStream, BoxError>(io)));
+    let accept = AcceptLayer::new(server.subscribe(), Tag::Plain).layer(service_fn(async |io| Ok::<Accepted<_>, BoxError>(io)));
     let (ours, theirs) = tokio::io::duplex(16 << 10);
-    let config = server.snapshot().server(Tag::Plain)?;
-    let answered = tokio::spawn(meshkit_tls::accept(theirs, Arc::clone(&config)));
-    let ours = client.connect(ours, None).await?;
-    let (theirs, peer) = answered.await??;
-    Ok((ours, theirs, peer))
+    let (ours, theirs) = tokio::join!(connect.oneshot(ours), accept.oneshot(theirs));
+    let ours = ours?;
+    let Accepted { io: theirs, client } = theirs?;
+    Ok((ours, theirs, client))
 }
 
+/// Why the handshake failed.
 fn refused<T>(result: Result<T, BoxError>) -> Result<String, BoxError> {
     match result {
         Ok(_) => Err("the handshake must fail".into()),
-        Err(error) => Ok(format!("refused: {error}")),
+        Err(error) => {
+            let why = HandshakeError::find(&*error).ok_or("the handshake must be what failed")?;
+            Ok(format!("refused: {why}"))
+        }
     }
 }

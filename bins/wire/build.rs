@@ -1,11 +1,14 @@
-//! Compiles `mesh.extension.v1` without a `protoc` on the machine.
+//! Compiles the protocols that no crate brings, without a `protoc` on the machine.
 
 use std::io;
 
+const ROOT: &str = "proto";
+const FILES: [&str; 3] = ["mesh/extension/v1/extension.proto", "opentelemetry/trace.proto", "spiffe/workload.proto"];
+
 fn main() -> io::Result<()> {
-    let root = "proto";
-    let file = "mesh/extension/v1/extension.proto";
-    println!("cargo::rerun-if-changed={root}/{file}");
-    let descriptors = protox::compile([file], [root]).map_err(io::Error::other)?;
+    for file in FILES {
+        println!("cargo::rerun-if-changed={ROOT}/{file}");
+    }
+    let descriptors = protox::compile(FILES, [ROOT]).map_err(io::Error::other)?;
     tonic_prost_build::configure().compile_fds(descriptors)
 }

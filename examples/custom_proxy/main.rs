@@ -80,7 +80,7 @@ async fn with_own_backends(ask: Ask) -> Result<(), BoxError> {
         let addr = own::backend(backend, ca.store(&name)?).await?;
         endpoints.push(Endpoint::new(addr).identity(name.clone()));
     }
-    let faults = Faults::from_annotations(|name| (name == "fault.mesh/abort").then_some("503 20%")).map_err(|wrong| wrong[0].clone())?;
+    let faults = Faults::from_annotations(|name| (name == "fault.mesh/abort").then_some("503 20%"))?;
     let store = ca.store(&"proxy.emojivoto".parse()?)?;
     let proxy = Proxy::new(endpoints, Some(Arc::new(store)), faults)?;
     serve(proxy, ([127, 0, 0, 1], 0).into(), |addr| own::ask(addr, ask)).await

@@ -24,9 +24,8 @@ use http_body_util::BodyExt;
 use meshkit_core::{Endpoint, Identity, drain};
 use meshkit_http::Body;
 use meshkit_policy::{
-    Authentication, Authorization, Meta, Resource,
+    Authorization, Meta, Resource,
     inbound::{Policy, Protocol, default_route},
-    net::Network,
 };
 use meshkit_tls::Store;
 use tokio::{sync::watch, time::sleep};
@@ -130,11 +129,7 @@ fn only(client: &Identity) -> Policy {
             ..Resource::default()
         }))
     };
-    let allowed = Authorization {
-        networks: Network::all(),
-        authentication: Authentication::TlsAuthenticated { identities: [client.clone()].into(), suffixes: Vec::new() },
-        meta: resource("policy.linkerd.io", "authorizationpolicy", "voting-clients"),
-    };
+    let allowed = Authorization::new(resource("policy.linkerd.io", "authorizationpolicy", "voting-clients")).identities([client.clone()]);
     Policy {
         protocol: Protocol::Http2 { routes: [default_route([allowed].into())].into(), rate_limit: None },
         server: resource("policy.linkerd.io", "server", "voting-http"),

@@ -2,13 +2,15 @@
 
 use std::{
     fs,
-    net::TcpListener,
+    net::{IpAddr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::OnceLock,
     thread,
     time::Duration,
 };
+
+pub mod cluster;
 
 /// The program under test, built once, in the profile of the tests.
 ///
@@ -17,17 +19,26 @@ use std::{
 #[must_use]
 pub fn mesh() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo)
-            .args(["build", "--quiet", "--locked", "-p", "meshkit-cli"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status();
-        assert!(built.is_ok_and(|status| status.success()), "the program under test cannot be built");
-        // A test runs from `target/<profile>/deps`.
-        let test = std::env::current_exe().expect("a test knows its own file");
-        test.ancestors().nth(2).expect("a test lies in deps").join("mesh")
-    })
+    PROGRAM.get_or_init(|| build(&["-p", "meshkit-cli"]).join("mesh"))
+}
+
+/// An example, built in the profile of the tests.
+///
+/// # Panics
+/// It cannot be built.
+#[must_use]
+pub fn example(name: &str) -> PathBuf {
+    build(&["-p", "meshkit-examples", "--example", name]).join("examples").join(name)
+}
+
+/// Builds, and returns the folder that the profile of the tests builds into.
+fn build(what: &[&str]) -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo).args(["build", "--quiet", "--locked"]).args(what).current_dir(env!("CARGO_MANIFEST_DIR")).status();
+    assert!(built.is_ok_and(|status| status.success()), "the program under test cannot be built");
+    // A test runs from `target/<profile>/deps`.
+    let test = std::env::current_exe().expect("a test knows its own file");
+    test.ancestors().nth(2).expect("a test lies in deps").to_owned()
 }
 
 /// Takes what `mesh run` prints for a person. It is no manifest.
@@ -57,28 +68,70 @@ impl Demo {
     /// It does not come up.
     #[must_use]
     pub fn failing(share: &str) -> Self {
+        // Failures are for the test to make.
+        let manifest = |(name, text): (&'static str, String)| (name, text.replace("value: \"0.1\"", &format!("value: \"{share}\"")));
+        Self::of(meshkit_demo::manifests("mesh").into_iter().map(manifest), "/api/list")
+    }
+
+    /// Starts a mesh of other manifests, and waits until `path` of the port that they publish answers. They call that port 18080, and get another.
+    ///
+    /// # Panics
+    /// It does not come up.
+    #[must_use]
+    pub fn of(manifests: impl IntoIterator<Item = (&'static str, String)>, path: &str) -> Self {
+        let mut demo = Self::launch(manifests);
+        let up = eventually(Duration::from_secs(60), || {
+            demo.lives();
+            (demo.status(path) == 200).then_some(())
+        });
+        assert!(up.is_some(), "the application does not answer; logs: {}", demo.logs());
+        demo
+    }
+
+    /// The same, where nobody answers yet: waits until every replica's proxy is ready.
+    ///
+    /// # Panics
+    /// It does not come up.
+    #[must_use]
+    pub fn launch(manifests: impl IntoIterator<Item = (&'static str, String)>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let port = free_port();
-        for (name, text) in meshkit_demo::manifests("mesh") {
-            // A port of this run's own; and failures are for the test to make.
-            let text = text.replace("\"18080\"", &format!("\"{port}\"")).replace("value: \"0.1\"", &format!("value: \"{share}\""));
-            fs::write(dir.path().join(name), text).expect("a manifest is written");
+        for (name, text) in manifests {
+            fs::write(dir.path().join(name), text.replace("\"18080\"", &format!("\"{port}\""))).expect("a manifest is written");
         }
         let stderr = fs::File::create(dir.path().join(STDERR)).expect("a file for what it says");
         let child = Command::new(mesh()).arg("run").arg(dir.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn();
         let mut demo = Self { child: child.expect("the mesh is started"), dir, port };
         let up = eventually(Duration::from_secs(60), || {
-            assert!(demo.child.try_wait().expect("a child can be asked").is_none(), "the mesh ended: {}", demo.stderr());
-            (demo.status("/api/list") == 200).then_some(())
+            demo.lives();
+            let described = demo.dir.path().join(".mesh/run.json").exists();
+            let ready = |(_, admin): &(String, String)| curl(&[&format!("http://{admin}/ready")]).starts_with("ready");
+            (described && demo.replicas().iter().all(ready)).then_some(())
         });
-        assert!(up.is_some(), "the application does not answer; logs: {}", demo.logs());
+        assert!(up.is_some(), "the mesh is not ready; logs: {}", demo.logs());
         demo
+    }
+
+    fn lives(&mut self) {
+        assert!(self.child.try_wait().expect("a child can be asked").is_none(), "the mesh ended: {}", self.stderr());
     }
 
     /// The folder of manifests, to be edited.
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// The supervisor's process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where people reach the application.
+    #[must_use]
+    pub fn published(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
     /// Replaces text in one manifest, and returns what it was.
@@ -153,6 +206,17 @@ impl Demo {
         let run: serde_json::Value = serde_json::from_str(&text).expect("in JSON");
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         run["replicas"].as_array().expect("as a list").iter().map(|row| (text(&row["pod"]), text(&row["admin"]))).collect()
+    }
+
+    /// The address of a replica, which its proxy's admin server shares.
+    ///
+    /// # Panics
+    /// There is no such replica.
+    #[must_use]
+    pub fn ip(&self, pod: &str) -> IpAddr {
+        let replicas = self.replicas();
+        let (_, admin) = replicas.iter().find(|(name, _)| name == pod).unwrap_or_else(|| panic!("no {pod} in {replicas:?}"));
+        admin.parse::<SocketAddr>().expect("an address and a port").ip()
     }
 
     /// Process ids of this mesh's own processes whose command line holds all of `words`.

@@ -60,7 +60,7 @@ fn a_proxy_with_other_settings_is_restarted_alone() {
     let _ = demo.edit(
         "12-web.yaml",
         "  template:\n    metadata:\n",
-        "  template:\n    metadata:\n      annotations: {config.linkerd.io/proxy-cpu-limit: \"2\"}\n",
+        "  template:\n    metadata:\n      annotations: {config.linkerd.io/proxy-cpu-limit: \"2\", config.linkerd.io/access-log: apache}\n",
     );
     let restarted = eventually(LATER, || {
         let now = proxies();
@@ -68,6 +68,14 @@ fn a_proxy_with_other_settings_is_restarted_alone() {
         (now.len() == before.len() && kept == before.len() - 1 && demo.status("/api/list") == 200).then_some(())
     });
     assert!(restarted.is_some(), "{before:?} became {:?}", proxies());
+
+    // One of the settings was the access log: whoever asked is in it, once for each request.
+    let log = || std::fs::read_to_string(demo.dir().join(".mesh/logs/emojivoto.web-0.linkerd-proxy.log")).unwrap_or_default();
+    let line = eventually(LATER, || {
+        log().lines().find(|line| line.contains("GET") && line.contains("/api/list HTTP/1.1\" 200")).map(str::to_owned)
+    });
+    let line = line.unwrap_or_else(|| panic!("no line in {}", log()));
+    assert!(line.contains(" - [20") && (line.contains(" - - [") || line.contains(".serviceaccount.identity.")), "{line}");
 }
 
 #[test]

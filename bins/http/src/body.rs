@@ -11,7 +11,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
 use pin_project::pin_project;
 
-use crate::{BoxError, client::Lease, edge::GrpcBody};
+use crate::{BoxError, client::Lease, edge::GrpcBody, server::BodyEnd};
 
 /// A request's or response's body. Only what a layer wrapped is boxed; what hyper received is passed on as it is.
 #[pin_project(project = BodyProj)]
@@ -25,6 +25,8 @@ pub enum Body {
     Full(Option<Bytes>),
     /// What a connection receives.
     Incoming(#[pin] hyper::body::Incoming),
+    /// What a server receives over HTTP/1; the server hears of its end.
+    Received(#[pin] hyper::body::Incoming, BodyEnd),
     /// What a layer made of another body.
     Boxed(#[pin] UnsyncBoxBody<Bytes, BoxError>),
     /// What a pooled connection receives; the connection returns to its pool at the end.
@@ -93,6 +95,14 @@ impl HttpBody for Body {
             BodyProj::Empty => Poll::Ready(None),
             BodyProj::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             BodyProj::Incoming(body) => body.poll_frame(cx).map_err(Into::into),
+            BodyProj::Received(mut body, end) => {
+                let frame = ready!(body.as_mut().poll_frame(cx));
+                // Not everybody asks again after the last byte.
+                if frame.is_none() || body.is_end_stream() {
+                    end.tell();
+                }
+                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+            }
             BodyProj::Boxed(body) => body.poll_frame(cx),
             BodyProj::Leased(body, lease) => {
                 let frame = ready!(body.poll_frame(cx));
@@ -110,6 +120,7 @@ impl HttpBody for Body {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
             Self::Incoming(body) => body.is_end_stream(),
+            Self::Received(body, _) => body.is_end_stream(),
             Self::Boxed(body) => body.is_end_stream(),
             Self::Leased(body, _) => body.is_end_stream(),
             Self::Grpc(body) => body.is_end_stream(),
@@ -121,6 +132,7 @@ impl HttpBody for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             Self::Incoming(body) => body.size_hint(),
+            Self::Received(body, _) => body.size_hint(),
             Self::Boxed(body) => body.size_hint(),
             Self::Leased(body, _) => body.size_hint(),
             Self::Grpc(body) => body.size_hint(),

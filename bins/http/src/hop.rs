@@ -21,7 +21,7 @@ pub const L5D_DST_OVERRIDE: HeaderName = HeaderName::from_static("l5d-dst-overri
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// Removes the headers of one hop: `connection` and what it lists, `upgrade`, `keep-alive`, `proxy-connection`. `te` stays, which gRPC
+/// Removes the headers of one hop: `connection` and what it lists except `host` and `l5d-*`, `upgrade`, `keep-alive`, `proxy-connection`. `te` stays, which gRPC
 /// needs, and so does `transfer-encoding`, which the HTTP library owns.
 pub fn strip_connection_headers(headers: &mut HeaderMap) {
     // Most messages have none of them.
@@ -57,9 +57,15 @@ pub fn strip_proxy_headers(headers: &mut HeaderMap) -> PeerAsks {
     }
 }
 
+/// What a client cannot take away by calling it a header of its connection: where its request goes, and what the mesh says about it.
+fn outlives_hop(name: &str) -> bool {
+    let of_the_mesh = name.get(..4).is_some_and(|front| front.eq_ignore_ascii_case("l5d-"));
+    of_the_mesh || name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case("close")
+}
+
 fn remove_listed(headers: &mut HeaderMap, listed: &HeaderValue) {
     let Ok(listed) = listed.to_str() else { return };
-    for name in listed.split(',').map(str::trim).filter(|name| !name.eq_ignore_ascii_case("close") && !name.is_empty()) {
+    for name in listed.split(',').map(str::trim).filter(|name| !name.is_empty() && !outlives_hop(name)) {
         headers.remove(name);
     }
 }
@@ -76,6 +82,16 @@ mod tests {
         headers.insert(L5D_PROXY_CONNECTION, HeaderValue::from_static("close"));
         assert_eq!(strip_proxy_headers(&mut headers), PeerAsks::Close);
         assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn a_connection_cannot_list_away_what_the_mesh_says_nor_the_host() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("connection", "Host, L5D-client-id, l5, x"), ("host", "web"), ("l5d-client-id", "a"), ("x", "1")] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        strip_connection_headers(&mut headers);
+        assert!(headers.contains_key("host") && headers.contains_key("l5d-client-id") && !headers.contains_key("x"));
     }
 
     #[test]

@@ -1,28 +1,72 @@
 //! The form of a request's target, and the authority that it is sent to.
 
 use http::{
-    Method, Request, Uri, Version,
+    HeaderValue, Method, Request, Uri, Version,
     header::HOST,
     uri::{Authority, PathAndQuery, Scheme},
 };
 use meshkit_core::{Cause, Error};
 
+use crate::orig_proto::L5D_ORIG_PROTO;
+
 /// Marks a request whose target came in absolute form (`GET http://web/ HTTP/1.1`): it leaves in that form, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AbsoluteForm;
 
-/// Marks a request whose target came in absolute form. Called on what a server received.
+/// Marks a request whose target came in absolute form, and makes its `Host` say the same (RFC 9112, section 3.2.2). Called on what a server
+/// received.
 pub fn mark_absolute_form<B>(request: &mut Request<B>) {
     if request.version() < Version::HTTP_2 && request.uri().scheme().is_some() {
         request.extensions_mut().insert(AbsoluteForm);
+        agree_on_host(request);
     }
 }
 
-/// Refuses targets that no proxy can forward: `CONNECT` without `host:port` or over HTTP/2, and `host:port` without `CONNECT`.
+/// Makes the authority, which policies go by, and `Host`, which an HTTP/1 application goes by, the same: of a target in absolute form the
+/// target's, else `Host`. A peer proxy that carries HTTP/1 inside HTTP/2 sends both. HTTP/2 requests and `CONNECT` are left alone.
+pub fn agree_on_host<B>(request: &mut Request<B>) {
+    let Some(authority) = request.uri().authority().filter(|_| request.uri().scheme().is_some()) else { return };
+    let Some(host) = request.headers().get(HOST).filter(|host| !host.is_empty()) else { return };
+    if request.version() >= Version::HTTP_2 || is_same(host, authority) {
+        return;
+    }
+    if request.extensions().get::<AbsoluteForm>().is_some() {
+        if let Ok(value) = HeaderValue::from_str(authority.as_str()) {
+            request.headers_mut().insert(HOST, value);
+        }
+    } else if let Ok(host) = Authority::try_from(host.as_bytes()) {
+        let uri = std::mem::take(request.uri_mut());
+        *request.uri_mut() = with_authority(uri, host);
+    }
+}
+
+fn is_same(host: &HeaderValue, authority: &Authority) -> bool {
+    host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
+}
+
+/// Refuses targets that no proxy can forward: `CONNECT` without `host:port` or over HTTP/2, and `host:port` without `CONNECT`. And hosts that
+/// each reader would choose for itself: a second `Host` (RFC 9112, section 3.2), and one that is not the `:authority` of an HTTP/2 request (RFC
+/// 9113, section 8.3.1).
 ///
 /// # Errors
 /// [`Cause::BadRequest`].
 pub fn check_target<B>(request: &Request<B>) -> Result<(), Error> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = hosts.next().filter(|host| !host.is_empty());
+    if hosts.next().is_some() {
+        return Err(Error::new(Cause::BadRequest).message("there is more than one host header"));
+    }
+    if host.is_some_and(|host| host.as_bytes().contains(&b'@')) {
+        return Err(Error::new(Cause::BadRequest).message("the host header names a user"));
+    }
+    let carried = request.version() == Version::HTTP_2 && request.headers().contains_key(L5D_ORIG_PROTO);
+    if request.version() == Version::HTTP_2
+        && !carried
+        && let (Some(host), Some(authority)) = (host, request.uri().authority())
+        && !is_same(host, authority)
+    {
+        return Err(Error::new(Cause::BadRequest).message("the host header and :authority name different hosts"));
+    }
     let uri = request.uri();
     let authority_form = uri.authority().is_some() && uri.scheme().is_none() && uri.path_and_query().is_none();
     let connect = request.method() == Method::CONNECT;
@@ -107,6 +151,34 @@ mod tests {
         let mut two = request("CONNECT", "web:80");
         *two.version_mut() = Version::HTTP_2;
         assert!(check_target(&two).is_err());
+    }
+
+    #[test]
+    fn a_request_has_one_host() {
+        let with = |version, uri: &str, hosts: &[&'static str]| {
+            let mut request = request("GET", uri);
+            *request.version_mut() = version;
+            hosts.iter().for_each(|host| drop(request.headers_mut().append(HOST, HeaderValue::from_static(host))));
+            request
+        };
+        for (version, uri, hosts, fine) in [
+            (Version::HTTP_11, "/", &["a", "b"][..], false),
+            (Version::HTTP_11, "/", &["a", "a"], false),
+            (Version::HTTP_11, "/", &["a@b"], false),
+            (Version::HTTP_11, "/", &["a"], true),
+            (Version::HTTP_2, "http://a/", &["b"], false),
+            (Version::HTTP_2, "http://a/", &["A"], true),
+            (Version::HTTP_2, "http://a/", &[], true),
+        ] {
+            assert_eq!(check_target(&with(version, uri, hosts)).is_ok(), fine, "{version:?} {uri} {hosts:?}");
+        }
+        let mut absolute = with(Version::HTTP_11, "http://a/", &["b"]);
+        mark_absolute_form(&mut absolute);
+        assert_eq!(absolute.headers()[HOST], "a");
+        // Carried inside HTTP/2, with a target that was none in absolute form.
+        let mut carried = with(Version::HTTP_11, "http://a/x", &["b:81"]);
+        agree_on_host(&mut carried);
+        assert_eq!((carried.uri().to_string().as_str(), &carried.headers()[HOST]), ("http://b:81/x", &HeaderValue::from_static("b:81")));
     }
 
     proptest! {

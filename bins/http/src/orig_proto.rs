@@ -1,7 +1,7 @@
 //! HTTP/1 carried over HTTP/2 between two proxies, with the original version told in a header that neither application sees.
 
 use http::{
-    HeaderName, HeaderValue, Method, Request, Response, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version,
     header::{TRANSFER_ENCODING, UPGRADE},
 };
 use meshkit_core::{Cause, Error};
@@ -10,6 +10,8 @@ use crate::{edge::reset_reason, hop, normalize::AbsoluteForm};
 
 /// Tells the original version, and the form of the target.
 pub const L5D_ORIG_PROTO: HeaderName = HeaderName::from_static("l5d-orig-proto");
+
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 const HTTP_11: HeaderValue = HeaderValue::from_static("HTTP/1.1");
 const HTTP_10: HeaderValue = HeaderValue::from_static("HTTP/1.0");
@@ -22,8 +24,25 @@ pub fn wants_upgrade<B>(request: &Request<B>) -> bool {
     if request.version() != Version::HTTP_11 {
         return false;
     }
-    let upgrade = request.headers().get(UPGRADE).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"));
-    upgrade || request.method() == Method::CONNECT
+    request.method() == Method::CONNECT || wanted(request.headers()).next().is_some()
+}
+
+/// Leaves of the protocols that a request wants to switch to all but HTTP/2: its requests would pass through without being looked at.
+pub fn refuse_h2c<B>(request: &mut Request<B>) {
+    request.headers_mut().remove(HTTP2_SETTINGS);
+    if request.headers().get_all(UPGRADE).iter().any(|value| value.as_bytes().to_ascii_lowercase().windows(3).any(|w| w == b"h2c")) {
+        let rest: Vec<_> = wanted(request.headers()).collect();
+        match HeaderValue::try_from(rest.join(", ")) {
+            Ok(rest) if !rest.is_empty() => drop(request.headers_mut().insert(UPGRADE, rest)),
+            _ => drop(request.headers_mut().remove(UPGRADE)),
+        }
+    }
+}
+
+/// The protocols that a request wants to switch to, HTTP/2 aside.
+fn wanted(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let tokens = headers.get_all(UPGRADE).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    tokens.map(str::trim).filter(|token| !token.is_empty() && !token.eq_ignore_ascii_case("h2c"))
 }
 
 /// Turns an HTTP/1 request into HTTP/2, at the client's proxy. Returns the version to be restored in the response, or `None` where the request
@@ -142,6 +161,17 @@ mod tests {
         restore(&mut response, Version::HTTP_11);
         assert_eq!(response.version(), Version::HTTP_10);
         assert!(response.headers().is_empty());
+    }
+
+    #[test]
+    fn an_upgrade_to_http2_is_none() {
+        for (upgrade, left) in [("h2c", None), ("websocket, H2C", Some("websocket")), ("h2c , a, b/1", Some("a, b/1")), ("a", Some("a"))] {
+            let mut request = Request::get("/").header("upgrade", upgrade).header("http2-settings", "AA").body(()).unwrap();
+            assert_eq!(wants_upgrade(&request), left.is_some(), "{upgrade}");
+            refuse_h2c(&mut request);
+            assert_eq!(request.headers().get(UPGRADE).map(|value| value.to_str().unwrap()), left);
+            assert!(!request.headers().contains_key(HTTP2_SETTINGS));
+        }
     }
 
     #[test]

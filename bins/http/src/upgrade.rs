@@ -23,6 +23,7 @@ impl Pending {
         if !orig_proto::wants_upgrade(request) {
             return None;
         }
+        orig_proto::refuse_h2c(request);
         let connect = request.method() == Method::CONNECT;
         Some(Self { client: on(request), connect })
     }

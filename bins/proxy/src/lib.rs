@@ -10,6 +10,7 @@
 //! | [`metrics`] | what is counted |
 //! | [`program`] | the proxy as a program |
 
+mod access_log;
 pub mod config;
 pub mod control;
 mod driven;
@@ -22,6 +23,12 @@ pub mod outbound;
 pub mod program;
 mod proxy;
 mod rest;
+mod tap;
+mod trace;
 
+pub use access_log::AccessLog;
 pub use config::Config;
-pub use proxy::Proxy;
+pub use outbound::Client;
+pub use proxy::{Proxy, Running};
+pub use tap::{Tap, Taps};
+pub use trace::Tracer;

@@ -13,6 +13,9 @@ pub mod outbound;
 pub mod profile;
 mod refused;
 mod route;
+pub mod spiffe;
+pub mod tap;
+pub mod trace;
 pub mod watch;
 
 pub use channel::Channel;

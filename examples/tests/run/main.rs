@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // Everything in here is a test.
 
 mod custom_proxy;
+mod embedded;
 mod in_process;
 mod program;
 mod small;

@@ -78,12 +78,16 @@ pub(crate) async fn curl(args: &[&str]) -> (String, String) {
     (status.to_owned(), body.trim_end().to_owned())
 }
 
-fn command(name: &str, args: &[&str]) -> Command {
-    // Cargo builds the examples of a package before its tests run, and puts them beside the folder that this test lies in.
+/// Where cargo has put an example: it builds those of a package before its tests run, beside the folder that this test lies in.
+pub(crate) fn path(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
-    let path: PathBuf = tests.ancestors().nth(2).unwrap().join("examples").join(name);
+    let path = tests.ancestors().nth(2).unwrap().join("examples").join(name);
     assert!(path.exists(), "{} is not built: run `cargo test -p meshkit-examples`, which does it", path.display());
-    let mut command = Command::new(path);
+    path
+}
+
+fn command(name: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(path(name));
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }

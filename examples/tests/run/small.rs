@@ -32,6 +32,8 @@ async fn tls_keeps_open_connections_and_refuses_strangers() {
     says("tls", &[r#"voting sees Some("web.emojivoto")"#, r#"voting reads "a vote""#]).await;
     let stdout = run("tls", &[]).await.stdout;
     assert_eq!(stdout.matches("refused: ").count(), 2, "{stdout}");
+    assert!(stdout.contains("expected emoji.emojivoto, the server presents voting.emojivoto"), "{stdout}");
+    assert!(stdout.contains("no trust anchor vouches for the server's certificate"), "{stdout}");
 }
 
 #[tokio::test]

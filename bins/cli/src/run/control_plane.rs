@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use futures_util::future::Either;
@@ -20,7 +20,10 @@ use meshkit_core::{Clock, Identity, SystemClock};
 use meshkit_identity::{Issuer, Lifetimes, Tokens, authority::Authority};
 use meshkit_manifest::{Cluster, Event, Fault, Folder, Key, Kind};
 use meshkit_policy::DefaultPolicy;
-use meshkit_tls::{Credentials, KeyPair, Store, Tag, TrustAnchors, rustls::pki_types::CertificateDer};
+use meshkit_tls::{
+    Credentials, KeyPair, Store, Tag, TrustAnchors,
+    rustls::{crypto::CryptoProvider, pki_types::CertificateDer},
+};
 use meshkit_wire::{destination, extension, identity, inbound, outbound};
 use tokio::{
     net::TcpListener,
@@ -149,12 +152,8 @@ fn credentials(
     let (issuer, anchors, kept) = (Arc::clone(issuer), anchors.clone(), Arc::clone(&store));
     let renew = move || -> io::Result<Duration> {
         let now = clock.now();
-        let key = KeyPair::generate().map_err(io::Error::other)?;
-        let csr = key.signing_request(&name).map_err(io::Error::other)?;
-        let issued = issuer.sign(&csr, &name, now, lifetimes).map_err(io::Error::other)?;
-        let chain = std::iter::once(issued.leaf).chain(issued.intermediates).map(CertificateDer::from).collect();
-        kept.set_credentials(Credentials::new(&provider, &anchors, &name, chain, &key, now).map_err(io::Error::other)?);
-        Ok(meshkit_tls::renewal::Schedule::default().wait(now, issued.not_after))
+        let until = certify(&kept, &provider, &issuer, (&anchors, &name), lifetimes, now)?;
+        Ok(meshkit_tls::renewal::Schedule::default().wait(now, until))
     };
     let mut wait = renew()?;
     tokio::spawn(async move {
@@ -167,6 +166,23 @@ fn credentials(
         }
     });
     Ok(store)
+}
+
+/// Gives a store a new key, and a certificate for it, and tells until when that is valid.
+pub(crate) fn certify(
+    store: &Store,
+    provider: &CryptoProvider,
+    issuer: &Issuer,
+    (anchors, name): (&TrustAnchors, &Identity),
+    lifetimes: Lifetimes,
+    now: SystemTime,
+) -> io::Result<SystemTime> {
+    let key = KeyPair::generate().map_err(io::Error::other)?;
+    let csr = key.signing_request(name).map_err(io::Error::other)?;
+    let issued = issuer.sign(&csr, name, now, lifetimes).map_err(io::Error::other)?;
+    let chain = std::iter::once(issued.leaf).chain(issued.intermediates).map(CertificateDer::from).collect();
+    store.set_credentials(Credentials::new(provider, anchors, name, chain, &key, now).map_err(io::Error::other)?);
+    Ok(issued.not_after)
 }
 
 /// Two services on one port, told apart by the path of a call.

@@ -45,8 +45,8 @@ pub struct Desired {
 pub struct Planned {
     /// The replica.
     pub replica: Arc<Replica>,
-    /// Its proxy.
-    pub proxy: Spec,
+    /// Its proxy; none where its container is its own.
+    pub proxy: Option<Spec>,
     /// Its containers.
     pub containers: Vec<Spec>,
 }
@@ -61,7 +61,16 @@ impl Desired {
         let (mut planned, mut faults) = (Vec::new(), Vec::new());
         for replica in replica::replicas(objects, plan).map_err(said)? {
             match (replica.proxy(&around.mesh, &around.state, &around.program), replica.containers(&around.state, &around.program)) {
-                (Ok(proxy), Ok(containers)) => planned.push(Planned { replica: Arc::new(replica), proxy, containers }),
+                (Ok(proxy), Ok(mut containers)) => {
+                    let proxy = match containers.first_mut() {
+                        Some(first) if replica.is_in_process() => {
+                            first.env.extend(proxy.env);
+                            None
+                        }
+                        _ => Some(proxy),
+                    };
+                    planned.push(Planned { replica: Arc::new(replica), proxy, containers });
+                }
                 (proxy, containers) => faults.extend(proxy.err().into_iter().chain(containers.err())),
             }
         }

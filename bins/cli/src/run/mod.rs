@@ -123,6 +123,19 @@ pub async fn start(dir: &Path, state: &Path) -> Result<Run, Vec<String>> {
     Ok(Run { description: described, stop, tasks })
 }
 
+impl Description {
+    /// What runs with its state in `state`.
+    ///
+    /// # Errors
+    /// Nothing does.
+    pub fn of_run(state: &Path) -> Result<Self, String> {
+        let file = names::run_file(state);
+        let text = std::fs::read_to_string(&file)
+            .map_err(|e| format!("{}: {e}; is a mesh running? start one with `mesh run` or `mesh demo`", file.display()))?;
+        serde_json::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))
+    }
+}
+
 impl Run {
     /// What runs now.
     #[must_use]

@@ -19,6 +19,9 @@ pub const PROXY_INBOUND_PORT: u16 = 4143;
 /// Where every proxy answers probes and scrapes.
 pub const PROXY_ADMIN_PORT: u16 = 4191;
 
+/// Where every proxy shows its requests.
+pub const PROXY_CONTROL_PORT: u16 = 4190;
+
 /// Anchors and issuer.
 #[must_use]
 pub fn identity_dir(state: &Path) -> PathBuf {
@@ -65,4 +68,10 @@ pub fn control_plane_identity(account: &str) -> String {
 #[must_use]
 pub fn workload_identity(namespace: &str, account: &str) -> String {
     format!("{account}.{namespace}.serviceaccount.identity.{NAMESPACE}.{DOMAIN}")
+}
+
+/// The identity that may look at requests.
+#[must_use]
+pub fn tap_identity() -> String {
+    workload_identity("linkerd-viz", "tap")
 }

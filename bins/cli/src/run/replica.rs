@@ -24,6 +24,9 @@ use super::{
 const PUBLISH: &str = "config.mesh/publish";
 /// Leaves `env`, `args` and `command` as they are: on a Pod template.
 const SUBSTITUTE: &str = "config.mesh/substitute";
+/// `enabled` on a Pod template: its first container is its own proxy, by way of `meshkit-proxy` as a library. It is given the settings that a
+/// proxy would be, and names of Services stay as they are.
+const IN_PROCESS: &str = "config.mesh/in-process";
 
 /// One replica.
 #[derive(Clone, Debug)]
@@ -157,6 +160,12 @@ impl Replica {
         self.spec.ports().map(|(_, port)| port).collect()
     }
 
+    /// Is its first container its own proxy?
+    #[must_use]
+    pub fn is_in_process(&self) -> bool {
+        self.annotations.get(IN_PROCESS).map(String::as_str) == Some("enabled")
+    }
+
     /// The text of its proxy's listeners file.
     #[must_use]
     pub fn listeners(&self) -> String {
@@ -201,6 +210,7 @@ impl Replica {
             format!("{}: {}", self.name, faults.join("; "))
         })?;
         env.push(("MESH_PROXY_LISTENERS_FILE".to_owned(), path("listeners")));
+        env.push(("LINKERD2_PROXY_TAP_SVC_NAME".to_owned(), names::tap_identity()));
         env.push(("MESH_PROXY_OUTBOUND_BIND".to_owned(), ip.to_string()));
         Ok(Spec {
             name: format!("{} linkerd-proxy", self.name),
@@ -238,7 +248,7 @@ impl Replica {
     }
 
     fn place(&self, value: &str, place: Place) -> String {
-        if self.annotations.get(SUBSTITUTE).map(String::as_str) == Some("disabled") {
+        if self.is_in_process() || self.annotations.get(SUBSTITUTE).map(String::as_str) == Some("disabled") {
             return value.to_owned();
         }
         let lookup = |namespace: Option<&str>, name: &str| {

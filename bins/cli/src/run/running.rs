@@ -2,7 +2,6 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
     time::Duration,
 };
 
@@ -33,7 +32,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 pub(super) struct Running {
     pub(super) planned: Planned,
     containers: Group,
-    proxy: Group,
+    proxy: Option<Group>,
 }
 
 /// What a change restarts.
@@ -76,8 +75,11 @@ impl Group {
 impl Running {
     /// Starts the proxy, and the containers as soon as it is ready.
     pub(super) fn start(planned: Planned, told: &watch::Sender<Told>, dice: &Dice) -> Self {
-        let (mut proxy, drain) = Group::new();
-        drop(proxy.supervise(planned.proxy.clone(), &drain, dice));
+        let proxy = planned.proxy.clone().map(|spec| {
+            let (mut proxy, drain) = Group::new();
+            drop(proxy.supervise(spec, &drain, dice));
+            proxy
+        });
         let containers = containers(&planned, told, dice);
         Self { planned, containers, proxy }
     }
@@ -111,11 +113,13 @@ impl Running {
     pub(super) async fn end(self, told: &watch::Sender<Told>) {
         not_ready(&self.planned.replica, told);
         self.containers.end().await;
-        self.proxy.end().await;
+        if let Some(proxy) = self.proxy {
+            proxy.end().await;
+        }
     }
 
     /// Ends the containers alone, and gives back the proxy.
-    pub(super) async fn end_containers(self, told: &watch::Sender<Told>) -> Group {
+    pub(super) async fn end_containers(self, told: &watch::Sender<Told>) -> Option<Group> {
         not_ready(&self.planned.replica, told);
         self.containers.end().await;
         self.proxy
@@ -139,19 +143,22 @@ fn set(replica: &Replica, told: &watch::Sender<Told>, now: Readiness) {
 
 fn containers(planned: &Planned, told: &watch::Sender<Told>, dice: &Dice) -> Group {
     let (mut group, drain) = Group::new();
-    let follow = follow(Arc::clone(&planned.replica), planned.containers.clone(), told.clone(), drain, dice.clone());
+    let follow = follow(planned.clone(), told.clone(), drain, dice.clone());
     group.tasks.spawn(follow);
     group
 }
 
 /// Starts a replica's containers once its proxy is ready, and follows whether it may be sent requests.
-async fn follow(replica: Arc<Replica>, containers: Vec<Spec>, told: watch::Sender<Told>, drain: drain::Watch, dice: Dice) {
+async fn follow(planned: Planned, told: watch::Sender<Told>, drain: drain::Watch, dice: Dice) {
+    let Planned { replica, proxy, containers } = planned;
     let admin = SocketAddr::new(IpAddr::V4(replica.ip), names::PROXY_ADMIN_PORT);
     let stop = drain.clone().signaled();
     let mut stop = std::pin::pin!(stop);
-    tokio::select! {
-        () = is_ready(admin) => {}
-        _held = &mut stop => return,
+    if proxy.is_some() {
+        tokio::select! {
+            () = is_ready(admin) => {}
+            _held = &mut stop => return,
+        }
     }
     let mut tasks = JoinSet::new();
     let mut statuses = Vec::new();

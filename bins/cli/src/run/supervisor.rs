@@ -159,7 +159,7 @@ impl Supervisor {
     async fn end(self) {
         let Self { running, told, control_plane, around, .. } = self;
         let proxies = join_all(running.into_values().map(|running| running.end_containers(&told))).await;
-        join_all(proxies.into_iter().map(Group::end)).await;
+        join_all(proxies.into_iter().flatten().map(Group::end)).await;
         control_plane.end().await;
         // Nothing runs that it could describe.
         let _ = std::fs::remove_file(names::run_file(&around.state));
@@ -168,7 +168,8 @@ impl Supervisor {
 
 /// Ports that a replica's proxy will need, and that somebody has.
 pub(super) fn taken(replica: &Replica) -> Vec<String> {
-    let own = [names::PROXY_INBOUND_PORT, names::PROXY_ADMIN_PORT].map(|port| SocketAddr::new(IpAddr::V4(replica.ip), port));
+    let own = [names::PROXY_INBOUND_PORT, names::PROXY_CONTROL_PORT, names::PROXY_ADMIN_PORT]
+        .map(|port| SocketAddr::new(IpAddr::V4(replica.ip), port));
     let published = replica.published.iter().map(|(listen, _)| *listen);
     let refused = |addr: SocketAddr| TcpListener::bind(addr).err().map(|e| format!("{}: cannot listen on {addr}: {e}", replica.name));
     own.into_iter().chain(published).filter_map(refused).collect()

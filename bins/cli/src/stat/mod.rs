@@ -15,7 +15,7 @@ use self::{
 };
 use crate::{
     fetch,
-    run::{Described, Description, names},
+    run::{Described, Description},
 };
 
 /// Asks every proxy of a run. One that does not answer is left out.
@@ -51,10 +51,7 @@ async fn one(replica: &Described) -> Option<Scrape> {
 /// # Errors
 /// Nothing runs there.
 pub async fn of_run(state: &Path) -> Result<Summary, String> {
-    let file = names::run_file(state);
-    let text = std::fs::read_to_string(&file)
-        .map_err(|e| format!("{}: {e}; is a mesh running? start one with `mesh run` or `mesh demo`", file.display()))?;
-    let description: Description = serde_json::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))?;
+    let description = Description::of_run(state)?;
     let scrapes = scrape(&description).await;
     Ok(Summary::of(&scrapes, uptime(&scrapes)))
 }

@@ -42,7 +42,7 @@ impl GrpcBody {
             Body::Incoming(body) => Inner::Incoming(body),
             Body::Boxed(body) => Inner::Boxed(body),
             // HTTP/1 does not carry gRPC; if it does, it may cost a box.
-            leased @ Body::Leased(..) => Inner::Boxed(UnsyncBoxBody::new(leased)),
+            other @ (Body::Leased(..) | Body::Received(..)) => Inner::Boxed(UnsyncBoxBody::new(other)),
         };
         Body::Grpc(Self { inner, told })
     }

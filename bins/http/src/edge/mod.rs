@@ -3,6 +3,8 @@
 mod grpc_body;
 mod layer;
 
+use std::io::ErrorKind;
+
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode, Version,
     header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION},
@@ -37,6 +39,22 @@ pub enum Told {
     /// The status only.
     Status,
 }
+
+/// Marks an answer that was made here, in its extensions: no peer sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MadeHere;
+
+/// Marks the answer to a request whose own body broke off or was none, which is no fault of the endpoint that it was sent to: such an answer is
+/// made at the endpoint, so that balancers and breakers see no failure, and counted at the outer edge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    cause: Cause,
+    message: String,
+}
+
+/// What the library says about a request's body that cannot be read, in an error's sources.
+#[derive(Debug)]
+struct UnreadableBody(hyper::Error);
 
 /// The location of a redirect, in an error's response.
 #[derive(Debug)]
@@ -78,6 +96,7 @@ impl Client {
         }
         *response.status_mut() = if self.grpc { StatusCode::OK } else { row.status };
         *response.version_mut() = self.version;
+        response.extensions_mut().insert(MadeHere);
         response
     }
 
@@ -116,13 +135,46 @@ impl std::fmt::Display for Location {
 
 impl std::error::Error for Location {}
 
-/// The reason of the HTTP/2 stream reset beneath an error, if the peer sent one.
+impl Unreadable {
+    /// What is to be marked, if the error is of this kind.
+    #[must_use]
+    pub fn of(error: &Error) -> Option<Self> {
+        let mut next = std::error::Error::source(error);
+        while let Some(source) = next {
+            if source.is::<UnreadableBody>() {
+                return Some(Self { cause: error.cause().clone(), message: error.to_string() });
+            }
+            next = source.source();
+        }
+        None
+    }
+
+    /// The error once more.
+    #[must_use]
+    pub fn error(&self) -> Error {
+        Error::new(self.cause.clone()).message(self.message.clone())
+    }
+}
+
+impl std::fmt::Display for UnreadableBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the request's body cannot be read: {}", self.0)
+    }
+}
+
+impl std::error::Error for UnreadableBody {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.0)
+    }
+}
+
+/// The reason of the HTTP/2 stream reset beneath an error, if the peer sent one, or the library did because the peer broke the protocol.
 #[must_use]
 pub fn reset_reason(error: &(dyn std::error::Error + 'static)) -> Option<h2::Reason> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(h2) = error.downcast_ref::<h2::Error>() {
-            return if h2.is_reset() { h2.reason() } else { None };
+            return if h2.is_reset() && !of_this_end(h2) { h2.reason() } else { None };
         }
         next = error.source();
     }
@@ -135,10 +187,47 @@ pub fn classify(error: hyper::Error) -> Error {
     if let Some(known) = Error::find(&error) {
         return Error::new(known.cause().clone()).message(known.to_string()).caused_by(error);
     }
+    if error.is_user() {
+        return unreadable(error);
+    }
+    if reset_here(&error) {
+        // The library keeps the reason to itself.
+        let message = "the request's body broke off, or is malformed";
+        return Error::new(Cause::BadRequest).message(message).caused_by(UnreadableBody(error));
+    }
     Error::new(Cause::Io).message(describe(&error)).caused_by(error)
 }
 
-fn describe(error: &hyper::Error) -> String {
+/// The client's fault, and not the server's: the body that was to be sent on broke off, or was none.
+fn unreadable(error: hyper::Error) -> Error {
+    let mut next = std::error::Error::source(&error);
+    let mut malformed = false;
+    while let Some(source) = next {
+        let kind = source.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        malformed |= matches!(kind, Some(ErrorKind::InvalidInput | ErrorKind::InvalidData));
+        next = source.source();
+    }
+    let cause = if malformed { Cause::BadRequest } else { Cause::Canceled };
+    Error::new(cause).message(describe(&error)).caused_by(UnreadableBody(error))
+}
+
+/// Was the stream reset by this end, which does so when the body that it sends fails?
+fn reset_here(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(h2) = error.downcast_ref::<h2::Error>() {
+            return h2.is_reset() && of_this_end(h2);
+        }
+        next = error.source();
+    }
+    false
+}
+
+fn of_this_end(error: &h2::Error) -> bool {
+    !error.is_remote() && !error.is_library()
+}
+
+pub(crate) fn describe(error: &hyper::Error) -> String {
     let mut text = error.to_string();
     let mut next = std::error::Error::source(error);
     while let Some(source) = next {

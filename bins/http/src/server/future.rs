@@ -8,7 +8,7 @@ use http::{Request, Response};
 use pin_project::pin_project;
 use tower::{Service, util::Oneshot};
 
-use super::{Close, Closing};
+use super::{Close, Closing, slow_header::Switching};
 use crate::{Body, BoxError};
 
 /// Response of the service, watched for the wish to close the connection.
@@ -17,6 +17,7 @@ pub(super) struct ResponseFuture<S: Service<Request<Body>>> {
     #[pin]
     state: State<S>,
     close: Close,
+    switching: Option<Switching>,
 }
 
 #[pin_project(project = StateProj)]
@@ -26,12 +27,12 @@ enum State<S: Service<Request<Body>>> {
 }
 
 impl<S: Service<Request<Body>>> ResponseFuture<S> {
-    pub(super) const fn sent(response: Oneshot<S, Request<Body>>, close: Close) -> Self {
-        Self { state: State::Sent(response), close }
+    pub(super) const fn sent(response: Oneshot<S, Request<Body>>, close: Close, switching: Option<Switching>) -> Self {
+        Self { state: State::Sent(response), close, switching }
     }
 
     pub(super) const fn refused(response: Response<Body>, close: Close) -> Self {
-        Self { state: State::Refused(Some(response)), close }
+        Self { state: State::Refused(Some(response)), close, switching: None }
     }
 }
 
@@ -48,6 +49,9 @@ where
             StateProj::Sent(response) => ready!(response.poll(cx)).map_err(Into::into)?,
             StateProj::Refused(response) => response.take().expect("polled after completion"),
         };
+        if let Some(switching) = this.switching.take() {
+            switching.answered(response.status());
+        }
         if response.extensions().get::<Closing>().is_some() {
             this.close.ask();
         }

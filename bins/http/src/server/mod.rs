@@ -16,9 +16,10 @@ use tokio::{
 };
 use tower::{Service, ServiceExt as _};
 
-pub use settings::{ClientEnd, Http2, Settings};
+pub use settings::{ClientEnd, Http2, Refusals, Settings};
+pub use slow_header::BodyEnd;
 
-use self::slow_header::{Heads, SlowHeader};
+use self::slow_header::{Heads, Limit, SlowHeader, Switching};
 use crate::{
     Body, BoxError,
     detect::Version,
@@ -43,6 +44,7 @@ struct Served<S> {
     close: Close,
     heads: Heads,
     limit: (usize, &'static str),
+    refusals: Refusals,
 }
 
 impl Close {
@@ -70,11 +72,12 @@ where
     S::Future: Send + 'static,
 {
     let limit = (settings.max_header_bytes, settings.max_header_setting);
-    let served = Served { service, close: Close::default(), heads: Heads::default(), limit };
+    let served = Served { service, close: Close::default(), heads: Heads::default(), limit, refusals: settings.refusals.clone() };
     let (close, heads) = (served.close.clone(), served.heads.clone());
     match version {
         Version::Http1 => {
-            let io = TokioIo::new(SlowHeader::new(io, settings.header_read_timeout, heads));
+            let slow = Limit { time: settings.header_read_timeout, setting: settings.header_read_setting };
+            let io = TokioIo::new(SlowHeader::new(io, slow, heads));
             let mut connection = pin!(settings.http1().serve_connection(io, served).with_upgrades());
             let mut signaled = pin!(drain.signaled());
             // The watch is held to the end, by whichever future or variable has it.
@@ -113,26 +116,50 @@ where
     type Future = future::ResponseFuture<S>;
 
     fn call(&self, mut request: Request<hyper::body::Incoming>) -> Self::Future {
-        if request.version() < http::Version::HTTP_2 {
-            let bodyless = hyper::body::Body::is_end_stream(request.body());
-            self.heads.read(!bodyless || orig_proto::wants_upgrade(&request));
-        }
-        if let Some(refusal) = too_large(&request, self.limit) {
+        let (body_end, switching) = self.after_head(&request);
+        if let Some(refusal) = too_large(&request, self.limit, &self.refusals) {
             return future::ResponseFuture::refused(refusal, self.close.clone());
         }
         request.extensions_mut().insert(self.close.clone());
         // The library calls through a shared reference, and waits for nobody: a clone is polled ready and called.
-        future::ResponseFuture::sent(self.service.clone().oneshot(request.map(Body::from)), self.close.clone())
+        let request = request.map(|body| match body_end {
+            Some(end) => Body::Received(body, end),
+            None => Body::from(body),
+        });
+        future::ResponseFuture::sent(self.service.clone().oneshot(request), self.close.clone(), switching)
     }
 }
 
-fn too_large<B>(request: &Request<B>, (limit, setting): (usize, &'static str)) -> Option<Response<Body>> {
+impl<S> Served<S> {
+    /// Tells the stream what follows the head of a request.
+    fn after_head(&self, request: &Request<hyper::body::Incoming>) -> (Option<BodyEnd>, Option<Switching>) {
+        if request.version() >= http::Version::HTTP_2 {
+            return (None, None);
+        }
+        let bodyless = hyper::body::Body::is_end_stream(request.body());
+        let upgrade = orig_proto::wants_upgrade(request);
+        if bodyless && !upgrade {
+            self.heads.read();
+            return (None, None);
+        }
+        let end = self.heads.read_before_body();
+        let tunnel = request.method() == http::Method::CONNECT;
+        match (upgrade, bodyless) {
+            (true, true) => (None, Some(Switching::new(self.heads.clone(), tunnel, Some(end)))),
+            (true, false) => (Some(end), Some(Switching::new(self.heads.clone(), tunnel, None))),
+            (false, _) => (Some(end), None),
+        }
+    }
+}
+
+fn too_large<B>(request: &Request<B>, (limit, setting): (usize, &'static str), refusals: &Refusals) -> Option<Response<Body>> {
     let size = header_bytes(request.headers()) + request.uri().path_and_query().map_or(0, |p| p.as_str().len());
     if size <= limit {
         return None;
     }
     let message = format!("request headers of {size} bytes exceed {setting} ({limit})");
     let error = Error::new(Cause::HeadersTooLarge).message(message.clone());
+    refusals.tell(&error);
     let mut response = Client::of(request, Told::Everything).answer(&error);
     let body = Bytes::from(message + "\n");
     response.headers_mut().insert(http::header::CONTENT_LENGTH, body.len().into());

@@ -1,6 +1,6 @@
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
-use meshkit_core::endpoint::KeepAlive;
+use meshkit_core::{Error, endpoint::KeepAlive};
 
 /// Limits and settings of a server's connections.
 #[derive(Clone, Debug)]
@@ -12,11 +12,21 @@ pub struct Settings {
     /// How long a client may take to send a request's headers, from their first byte. Default 10 s. HTTP/1 only: on HTTP/2 a slow stream holds
     /// nobody up. Idle connections are not limited.
     pub header_read_timeout: Duration,
+    /// How that limit is named in the error of a connection that is cut off: the variable that sets it.
+    pub header_read_setting: &'static str,
+    /// Hears of requests that the server refuses before the service sees them.
+    pub refusals: Refusals,
     /// What the end of a client's bytes means in the middle of a request. HTTP/1 only.
     pub client_end: ClientEnd,
     /// Settings of HTTP/2.
     pub http2: Http2,
 }
+
+/// Hears of requests that a server refuses by itself. The default is nobody.
+#[derive(Clone, Default)]
+pub struct Refusals(Option<Arc<Hear>>);
+
+type Hear = dyn Fn(&Error) + Send + Sync;
 
 /// What the end of a client's bytes means while its request is served. TCP does not tell the two apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,12 +79,33 @@ impl Default for Http2 {
     }
 }
 
+impl Refusals {
+    /// Calls `hear` with the error of each refusal.
+    pub fn new(hear: impl Fn(&Error) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(hear)))
+    }
+
+    pub(super) fn tell(&self, error: &Error) {
+        if let Some(hear) = &self.0 {
+            hear(error);
+        }
+    }
+}
+
+impl fmt::Debug for Refusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Refusals(heard)" } else { "Refusals(unheard)" })
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             max_header_bytes: 64 << 10,
             max_header_setting: "MESH_PROXY_MAX_HEADER_BYTES",
             header_read_timeout: Duration::from_secs(10),
+            header_read_setting: "MESH_PROXY_HEADER_READ_TIMEOUT",
+            refusals: Refusals::default(),
             client_end: ClientEnd::default(),
             http2: Http2::default(),
         }
@@ -85,6 +116,16 @@ impl Settings {
     /// Above our own limit, so that ours answers, and says which setting it is.
     pub(super) const fn library_limit(&self) -> usize {
         self.max_header_bytes.saturating_mul(2).saturating_add(64 << 10)
+    }
+
+    /// What ended a connection, down to its reason, and the setting that is behind it.
+    #[must_use]
+    pub fn explain(&self, error: &hyper::Error) -> String {
+        let text = crate::edge::describe(error);
+        match error.is_parse_too_large() {
+            true => format!("{text}: headers exceed {} ({}), or are more than 100", self.max_header_setting, self.max_header_bytes),
+            false => text,
+        }
     }
 
     pub(super) fn http1(&self) -> hyper::server::conn::http1::Builder {

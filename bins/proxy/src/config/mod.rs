@@ -197,6 +197,14 @@ pub struct Tracing {
     pub host_name: Option<String>,
 }
 
+impl Tracing {
+    /// Spans go to this collector, without a word about whose they are.
+    #[must_use]
+    pub fn new(collector: Controller) -> Self {
+        Self { collector, service_name: None, attributes_file: None, extra: Vec::new(), resource: Vec::new(), host_name: None }
+    }
+}
+
 impl Config {
     /// The defaults, for a proxy with this identity and this control plane.
     #[must_use]
@@ -216,6 +224,30 @@ impl Config {
             runtime: Runtime::default(),
             warnings: Vec::new(),
         }
+    }
+}
+
+impl Identity {
+    /// An identity whose clients ask for it by its own name.
+    #[must_use]
+    pub fn new(name: meshkit_core::Identity, trust_anchors: String, source: CertificateSource) -> Self {
+        let server_name = name.as_dns().unwrap_or_default().to_owned();
+        Self { name, server_name, trust_anchors, source }
+    }
+}
+
+impl CertificateSource {
+    /// An identity controller, asked at the default times.
+    #[must_use]
+    pub const fn controller(controller: Controller, dir: PathBuf, token_file: PathBuf) -> Self {
+        let (min_refresh, max_refresh) = (Duration::from_secs(10), Duration::from_secs(24 * 3600));
+        Self::Controller { controller, dir, token_file, min_refresh, max_refresh }
+    }
+
+    /// A SPIFFE agent that listens on a Unix socket.
+    #[must_use]
+    pub const fn workload_api(socket: PathBuf, backoff: Backoff) -> Self {
+        Self::WorkloadApi { socket, backoff }
     }
 }
 

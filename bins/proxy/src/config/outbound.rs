@@ -18,6 +18,8 @@ pub struct Outbound {
     pub http_queue: Queue,
     /// Requests that wait for a response head: default 100000.
     pub max_in_flight: usize,
+    /// Destinations that are known at a time: default 10000, `MESH_PROXY_OUTBOUND_MAX_DESTINATIONS`.
+    pub max_destinations: usize,
     /// How long an unused destination is kept: default 5 s.
     pub discovery_idle_timeout: Duration,
     /// Does a request's authority, and not its connection's destination, say where it goes? Default: no.
@@ -44,6 +46,7 @@ impl Default for Outbound {
             tcp_queue: queue,
             http_queue: queue,
             max_in_flight: 100_000,
+            max_destinations: 10_000,
             discovery_idle_timeout: Duration::from_secs(5),
             ingress_mode: false,
             informational_headers: true,

@@ -1,9 +1,9 @@
 //! One endpoint: its connections, and what a request meets on its way onto them.
 
+mod transport;
+
 use std::{
     fmt,
-    net::SocketAddr,
-    num::NonZeroU16,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -15,18 +15,21 @@ use meshkit_core::{Backoff, Cause, Dice, Endpoint, Error, Identity, ProtocolHint
 use meshkit_http::{
     Body,
     client::{Connect, Connection, NotSent, Pool, PoolSettings},
-    edge::{Client, Told, reset_reason},
+    edge::{Client, Told, Unreadable, reset_reason},
     hop, orig_proto,
 };
-use meshkit_tls::{Connector, Snapshot, Tag, TlsIo, TransportHeader, transport_header::SessionProtocol};
-use meshkit_wire::profile::Route;
-use tokio::{net::TcpStream, sync::watch};
-use tower::{Service, ServiceExt as _};
+use meshkit_tls::{Snapshot, transport_header::SessionProtocol};
+use meshkit_wire::{profile::Route, trace::Kind};
+use tokio::sync::watch;
+use tower::{Service, ServiceExt as _, util::BoxCloneSyncService};
 
+pub use self::transport::Transport;
 use crate::{
-    metrics::{Counted, HttpHandle, TcpHandle, decided},
+    metrics::{HttpHandle, TcpHandle, decided},
     net::TcpConnect,
     rest::{Rest, Waiting},
+    tap::Tap,
+    trace::Tracer,
 };
 
 /// What is the same for all endpoints of one direction.
@@ -44,11 +47,28 @@ pub struct Settings {
     pub tls: watch::Receiver<Arc<Snapshot>>,
     /// Does the client of a failed request learn why?
     pub told: Told,
+    /// Makes spans of requests that belong to a trace; `None` leaves their headers alone.
+    pub tracer: Option<Tracer>,
+    /// Shows requests to whoever may look.
+    pub tap: Option<Tap>,
 }
 
 /// Whom a request wants to talk to, and nobody else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RequiredId(pub(crate) Identity);
+
+/// A service of this process. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Application(BoxCloneSyncService<Request<Body>, Response<Body>, Error>);
+
+impl Application {
+    pub(crate) fn new<S>(app: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Error, Future: Send> + Clone + Send + Sync + 'static,
+    {
+        Self(BoxCloneSyncService::new(app))
+    }
+}
 
 /// The counters of one endpoint.
 #[derive(Clone, Debug)]
@@ -57,84 +77,6 @@ pub struct Handles {
     pub http: HttpHandle,
     /// Connections.
     pub tcp: TcpHandle,
-}
-
-/// Opens connections to one endpoint: TCP, mutual TLS, transport header.
-#[derive(Clone, Debug)]
-pub struct Transport(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    endpoint: Arc<Endpoint>,
-    /// The proxy's port where there is one, else the endpoint's own.
-    dial: SocketAddr,
-    tls: Option<Connector>,
-    header: Option<TransportHeader>,
-    connect: TcpConnect,
-    tcp: TcpHandle,
-}
-
-impl Transport {
-    /// Connections on which `protocol` follows.
-    #[must_use]
-    pub fn new(endpoint: Arc<Endpoint>, protocol: Option<SessionProtocol>, settings: &Settings, tcp: TcpHandle) -> Self {
-        // A header is for proxies, and those are known by their identity.
-        let tag = if endpoint.tls.is_some() { endpoint.tagged_port } else { None };
-        let header = tag.zip(NonZeroU16::new(endpoint.addr.port())).map(|(_, port)| TransportHeader {
-            port,
-            name: endpoint.authority_override.as_ref().map(ToString::to_string),
-            protocol,
-        });
-        let tls = endpoint.tls.clone().map(|server| {
-            let tag = if header.is_some() { Tag::Header } else { Tag::Plain };
-            Connector::new(server, tag, settings.tls.clone())
-        });
-        let dial = SocketAddr::new(endpoint.addr.ip(), tag.map_or(endpoint.addr.port(), NonZeroU16::get));
-        Self(Arc::new(Inner { endpoint, dial, tls, header, connect: settings.connect, tcp }))
-    }
-
-    /// Opens a connection.
-    ///
-    /// # Errors
-    /// It cannot be opened, or not in time.
-    ///
-    /// # Cancel safety
-    /// Dropping the future gives the attempt up.
-    pub async fn open(&self) -> Result<Counted<TlsIo<TcpStream>>, Error> {
-        let Inner { endpoint, dial, tls, header, connect, tcp } = &*self.0;
-        let set_up = async {
-            let io = connect.open(*dial).await?;
-            match tls {
-                Some(tls) => tls.connect(io, header.as_ref()).await,
-                None => Ok(TlsIo::Plain(io)),
-            }
-        };
-        match connect.within(set_up).await {
-            Ok(io) => Ok(tcp.count(io)),
-            Err(error) => {
-                tracing::debug!(endpoint.addr = %endpoint.addr, %error, "cannot connect");
-                Err(Error::new(error.cause().clone())
-                    .message(error.to_string())
-                    .caused_by(NotSent)
-                    .within(format!("endpoint {}", endpoint.addr)))
-            }
-        }
-    }
-}
-
-impl Service<()> for Transport {
-    type Response = Counted<TlsIo<TcpStream>>;
-    type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, (): ()) -> Self::Future {
-        let transport = self.clone();
-        Box::pin(async move { transport.open().await })
-    }
 }
 
 /// Sends requests to one endpoint. Clones share its connections.
@@ -152,12 +94,16 @@ pub struct EndpointService {
 
 struct Shared {
     endpoint: Arc<Endpoint>,
+    /// What answers in this process, in place of a server.
+    app: Option<Application>,
     h1: Pool<Transport>,
     h2: Lazy,
     rest: Rest,
     backoff: Backoff,
     dice: Dice,
     told: Told,
+    tracer: Option<Tracer>,
+    tap: Option<Tap>,
 }
 
 impl Shared {
@@ -199,17 +145,29 @@ impl EndpointService {
     /// Connects to nothing yet; polling it to readiness does, where a connection is kept.
     #[must_use]
     pub fn new(endpoint: Arc<Endpoint>, settings: &Settings, handles: Handles) -> Self {
+        Self::answered_by(None, endpoint, settings, handles)
+    }
+
+    /// Sends nothing anywhere: a service of this process answers in the endpoint's place.
+    pub(crate) fn hosted(app: Application, endpoint: Arc<Endpoint>, settings: &Settings, handles: Handles) -> Self {
+        Self::answered_by(Some(app), endpoint, settings, handles)
+    }
+
+    fn answered_by(app: Option<Application>, endpoint: Arc<Endpoint>, settings: &Settings, handles: Handles) -> Self {
         let transport = |protocol| Transport::new(Arc::clone(&endpoint), Some(protocol), settings, handles.tcp.clone());
         let h2 = Connect::new(transport(SessionProtocol::Http2), endpoint.http2);
         let kept =
             (endpoint.protocol == ProtocolHint::Http2).then(|| Reconnect::new(h2.clone(), (), settings.backoff, settings.dice.clone()));
         let shared = Shared {
+            app,
             h1: Pool::new(transport(SessionProtocol::Http1), settings.pool),
             h2: Lazy { connect: h2, current: tokio::sync::Mutex::default() },
             rest: Rest::default(),
             backoff: settings.backoff,
             dice: settings.dice.clone(),
             told: settings.told,
+            tracer: settings.tracer.clone(),
+            tap: settings.tap.clone(),
             endpoint,
         };
         Self { shared: Arc::new(shared), http: handles.http, kept, waiting: Waiting::default() }
@@ -257,6 +215,11 @@ impl Service<Request<Body>> for EndpointService {
         if let Some(authority) = &shared.endpoint.authority_override {
             override_authority(&mut request, &authority.to_string());
         }
+        let span = shared.tracer.as_ref().and_then(|tracer| tracer.begin(&mut request, Kind::Client));
+        let tapped = shared.tap.as_ref().and_then(|tap| {
+            let route = classified.as_ref().map(|Classified(route)| &**route);
+            tap.begin(&request, &shared.endpoint, route)
+        });
         // The very instance that was polled ready sends the request; a spare stays behind.
         let kept = match &mut self.kept {
             Some(kept) if !upgrade => {
@@ -280,6 +243,10 @@ impl Service<Request<Body>> for EndpointService {
                         (None, sent) => sent,
                     }
                 }
+                None if shared.app.is_some() => match shared.app.clone() {
+                    Some(Application(app)) => app.oneshot(request).await,
+                    None => Err(Error::new(Cause::Unexpected)),
+                },
                 None if request.version() == Version::HTTP_2 => match shared.h2.connection().await {
                     Ok(connection) => connection.oneshot(request).await,
                     Err(error) => Err(error),
@@ -288,6 +255,9 @@ impl Service<Request<Body>> for EndpointService {
             };
             let response = match sent {
                 Ok(mut response) => {
+                    if let Some(span) = span {
+                        span.ended(response.status());
+                    }
                     shared.rest.accepted();
                     if !upgrade {
                         hop::strip_connection_headers(response.headers_mut());
@@ -295,8 +265,11 @@ impl Service<Request<Body>> for EndpointService {
                     response
                 }
                 // The endpoint's edge: from here on a failed transport is a response, which breakers and retries understand.
-                Err(error) if error.cause().is_transport() && !client.resets(&error) => {
+                Err(error) if (error.cause().is_transport() || Unreadable::of(&error).is_some()) && !client.resets(&error) => {
                     let mut response = client.answer(&error);
+                    if let Some(unreadable) = Unreadable::of(&error) {
+                        response.extensions_mut().insert(unreadable);
+                    }
                     let unsent = NotSent::is_in(&error);
                     if unsent {
                         shared.rest.refused(&shared.backoff, &shared.dice);
@@ -309,8 +282,15 @@ impl Service<Request<Body>> for EndpointService {
                 }
                 Err(error) => {
                     http.failed(&error);
+                    if let Some(tapped) = tapped {
+                        tapped.failed(&error);
+                    }
                     return Err(error);
                 }
+            };
+            let response = match tapped {
+                Some(tapped) => tapped.response(response),
+                None => response,
             };
             let class = classified.and_then(|Classified(route)| decided(Some(&route), response.status()));
             Ok(http.response(response, since, class))
@@ -388,12 +368,14 @@ mod tests {
             dice: Dice::new(7),
             pool: PoolSettings::default(),
             tls: store.subscribe(),
+            tracer: None,
+            tap: None,
             told: Told::Status,
         }
     }
 
     /// Answers every connection's first request after a while, byte by byte as nobody's library would.
-    async fn slow_server() -> SocketAddr {
+    async fn slow_server() -> std::net::SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         tokio::spawn(async move {

@@ -42,7 +42,7 @@ impl Asked {
         self.gateway.as_ref().ok_or_else(|| Error::new(Cause::GatewayDomain).message(format!("bad gateway domain {}", self.name)))
     }
 
-    fn destination(&self, gateway: &Gateway) -> Arc<Destination> {
+    fn destination(&self, gateway: &Gateway) -> Result<Arc<Destination>, Error> {
         gateway.outbound.destination(Target::Authority(self.name.to_string()))
     }
 
@@ -58,7 +58,7 @@ impl Asked {
         let hop = forwarded::Hop { by: gateway.id.as_str(), client: client.map_or("", Identity::as_str), host: text };
         forwarded::append(request.headers_mut(), hop).ok_or_else(|| Error::new(Cause::BadRequest))?;
         if let Ok(authority) = text.parse::<Authority>() {
-            if request.version() < Version::HTTP_2
+            if (request.version() < Version::HTTP_2 || request.headers().contains_key(HOST))
                 && let Ok(host) = HeaderValue::from_str(authority.as_str())
             {
                 request.headers_mut().insert(HOST, host);
@@ -66,7 +66,8 @@ impl Asked {
             let uri = std::mem::take(request.uri_mut());
             *request.uri_mut() = normalize::with_authority(uri, authority);
         }
-        gateway.outbound.send(&self.destination(gateway), request).await
+        let destination = self.destination(gateway)?;
+        gateway.outbound.send(&destination, request).await
     }
 
     /// Forwards bytes that are not looked at.
@@ -78,6 +79,7 @@ impl Asked {
         if client == Some(&gateway.id) {
             return Err(io::Error::other(Error::new(Cause::GatewayLoop)));
         }
-        gateway.outbound.carry(io, &self.destination(gateway)).await
+        let destination = self.destination(gateway).map_err(io::Error::other)?;
+        gateway.outbound.carry(io, &destination).await
     }
 }

@@ -11,17 +11,17 @@ use meshkit_core::{Cause, Error, Identity, error::Connection as Fate};
 use meshkit_fault::{FaultLayer, Faulty};
 use meshkit_http::{
     Body,
-    edge::{Client as Caller, Told},
+    edge::{Client as Caller, Told, Unreadable},
     hop, normalize,
     orig_proto::{self, Upgraded},
-    server::Close,
+    server::{Close, Closing, Refusals},
     upgrade,
 };
 use meshkit_policy::{
     Meta, Policy, PolicyLayer,
     inbound::{Permit, Protocol},
 };
-use meshkit_wire::extension::FaultPlan;
+use meshkit_wire::{extension::FaultPlan, trace::Kind};
 use pin_project::pin_project;
 use tower::{Layer as _, ServiceExt as _};
 use tracing::info;
@@ -75,7 +75,11 @@ impl tower::Service<Request<Body>> for Service {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let served = Arc::clone(&self.0);
-        Box::pin(async move { served.answer(request).await })
+        let Some(log) = &self.0.shared.settings.access_log else {
+            return Box::pin(async move { served.answer(request).await });
+        };
+        let entry = log.begin(&request, self.0.connection.peer, self.0.connection.client.tls.client_id());
+        Box::pin(entry.follow(async move { served.answer(request).await }))
     }
 }
 
@@ -85,10 +89,17 @@ impl Served {
         let id = self.connection.client.tls.client_id();
         let told = if id.is_some() { Told::Everything } else { Told::Status };
         if let Err(error) = normalize::check_target(&request) {
+            failed(&self.shared, &self.connection, request.uri().path(), &error);
             return Ok(Caller::of(&request, told).answer(&error));
         }
         normalize::mark_absolute_form(&mut request);
+        if let Some(tap) = &self.shared.settings.endpoint.tap {
+            tap.note(&mut request, self.connection.peer, &self.connection.client.tls);
+        }
+        let tracer = self.shared.settings.endpoint.tracer.as_ref();
+        let span = tracer.and_then(|tracer| tracer.begin(&mut request, Kind::Server));
         let upgraded = orig_proto::downgrade(&mut request);
+        normalize::agree_on_host(&mut request);
         // What a client says about itself is not believed.
         match id.and_then(|id| HeaderValue::from_str(id.as_str()).ok()) {
             Some(id) => drop(request.headers_mut().insert(hop::L5D_CLIENT_ID, id)),
@@ -103,25 +114,24 @@ impl Served {
         let pending = upgrade::Pending::of(&mut request);
         let mut response = match self.dispatch(request).await {
             Ok(mut response) => {
+                if let Some(span) = span {
+                    span.ended(response.status());
+                }
+                if let Some(unreadable) = response.extensions_mut().remove::<Unreadable>() {
+                    failed(&self.shared, &self.connection, &path, &unreadable.error());
+                }
                 if let Some(pending) = pending {
                     pending.join(&mut response, self.shared.drain.clone());
                 }
                 response.map(|body| caller.body(body))
             }
             Err(error) => {
-                let row = error.cause().answer();
-                if let Some(label) = row.label {
-                    let Connection { addr, app, .. } = &self.connection;
-                    let server = server_labels(&app.policy(), *addr);
-                    let labels = target(*addr).into_iter().chain(server).chain([("error", label.to_owned())]);
-                    self.shared.metrics.errors.inbound_http.handle(&Labels::new(labels)).incr();
-                }
-                info!(client.ip = %self.connection.client.ip, path, %error, "request failed");
+                failed(&self.shared, &self.connection, &path, &error);
                 if caller.resets(&error) {
                     return Err(error);
                 }
                 // A connection between proxies carries the requests of many clients.
-                if row.connection == Fate::Close
+                if error.cause().answer().connection == Fate::Close
                     && upgraded == Upgraded::No
                     && let Some(close) = close
                 {
@@ -132,6 +142,8 @@ impl Served {
         };
         if upgraded == Upgraded::Yes {
             orig_proto::tell(&mut response);
+            // The connection carries the requests of many clients.
+            response.extensions_mut().remove::<Closing>();
         }
         Ok(response)
     }
@@ -142,6 +154,22 @@ impl Served {
         normalize::set_authority(&mut request, self.authority.as_ref())?;
         self.permitted.clone().oneshot(request).await.map_err(crate::edge::located)
     }
+}
+
+/// Counts and logs a request that the proxy itself failed.
+fn failed(shared: &Shared, connection: &Connection, path: &str, error: &Error) {
+    let Connection { addr, app, peer, .. } = connection;
+    if let Some(label) = error.cause().answer().label {
+        let server = server_labels(&app.policy(), *addr);
+        let labels = target(*addr).into_iter().chain(server).chain([("error", label.to_owned())]);
+        shared.metrics.errors.inbound_http.handle(&Labels::new(labels)).incr();
+    }
+    info!(client.addr = %peer, server.addr = %addr, path, %error, "request failed");
+}
+
+/// Hears of what the server of a connection refuses by itself.
+pub(super) fn refusals(shared: Arc<Shared>, connection: Connection) -> Refusals {
+    Refusals::new(move |error| failed(&shared, &connection, "", error))
 }
 
 /// Takes the requests that the policy lets pass.

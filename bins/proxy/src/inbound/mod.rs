@@ -34,9 +34,10 @@ use tracing::{debug, info};
 pub use self::gateway::Gateway;
 use self::{gateway::Asked, profiles::Profiles};
 use crate::{
+    access_log::AccessLog,
     control::{Discovery, Policies, policies::Port},
     edge::InFlight,
-    endpoint::{self, EndpointService, Handles, Transport},
+    endpoint::{self, Application, EndpointService, Handles, Transport},
     metrics::{HttpHandle, Labels, Metrics, target, tls_server},
     net::Accepted,
 };
@@ -46,6 +47,8 @@ use crate::{
 pub struct Settings {
     /// The proxy's own inbound port: connections to it carry a transport header.
     pub port: u16,
+    /// What clients ask for in a handshake that is meant for the proxy.
+    pub server_name: String,
     /// Addresses that connections may be meant for; empty is any.
     pub ips: Vec<IpAddr>,
     /// How long TLS and HTTP detection take, and reading a transport header.
@@ -60,6 +63,8 @@ pub struct Settings {
     pub profile_timeout: Duration,
     /// How long a profile is kept while nobody uses it.
     pub idle_timeout: Duration,
+    /// Takes a line for each request, if anybody wants them.
+    pub access_log: Option<AccessLog>,
     /// What is served to other clusters, if anything.
     pub gateway: Option<Gateway>,
 }
@@ -78,6 +83,8 @@ struct Shared {
     drain: drain::Watch,
     in_flight: InFlight,
     apps: Mutex<HashMap<SocketAddr, Weak<App>>>,
+    /// Services of this process, by their port.
+    hosted: Mutex<HashMap<u16, Application>>,
 }
 
 /// The application's port.
@@ -86,7 +93,8 @@ pub(crate) struct App {
     port: Arc<Port>,
     /// All connections to the port count together.
     limits: InForce,
-    transport: Transport,
+    /// None where a service of this process answers, which takes requests only.
+    transport: Option<Transport>,
     /// The application's connections, shared by all clients.
     service: EndpointService,
 }
@@ -95,6 +103,8 @@ pub(crate) struct App {
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     client: Client,
+    /// The client's address as it is, for people: policies may see another.
+    peer: SocketAddr,
     addr: SocketAddr,
     app: Arc<App>,
     /// The name that a gateway is asked for, in place of the application.
@@ -108,7 +118,22 @@ impl Inbound {
         let profiles = Profiles::new(discovery, metrics.profiles.clone(), settings.profile_timeout, settings.idle_timeout);
         let tls = settings.endpoint.tls.clone();
         let in_flight = InFlight::new(settings.max_in_flight, "LINKERD2_PROXY_INBOUND_MAX_IN_FLIGHT");
-        Self(Arc::new(Shared { settings, tls, policies, profiles, metrics, drain, in_flight, apps: Mutex::default() }))
+        Self(Arc::new(Shared {
+            settings,
+            tls,
+            policies,
+            profiles,
+            metrics,
+            drain,
+            in_flight,
+            apps: Mutex::default(),
+            hosted: Mutex::default(),
+        }))
+    }
+
+    /// Lets a service of this process answer what is meant for a port.
+    pub(crate) fn host(&self, port: u16, app: Application) {
+        self.0.hosted.lock().unwrap_or_else(PoisonError::into_inner).insert(port, app);
     }
 
     /// Serves one connection to its end, and logs what went wrong with it.
@@ -134,12 +159,13 @@ impl Inbound {
         }
         let app = self.app(original_dst);
         let policy = app.policy();
-        let connection = |tls, app| Connection { client: Client { ip: policy_ip, tls }, addr: original_dst, app, asked: None };
+        let connection =
+            |tls, app| Connection { client: Client { ip: policy_ip, tls }, peer: client, addr: original_dst, app, asked: None };
         if policy.protocol == Protocol::Opaque {
             return self.forward(io, connection(TlsState::NoTls, app)).await;
         }
         match self.detect_tls(io).await? {
-            (client_hello::Detected::Hello(Some(sni)), io) if sni == self.0.tls.borrow().name().as_str() => {
+            (client_hello::Detected::Hello(Some(sni)), io) if sni == self.0.settings.server_name => {
                 let (io, tls) = self.accept(io, Tag::Plain).await?;
                 let tls = TlsState::Terminated { client_id: tls.client_id };
                 self.decide(io, connection(tls, app), &policy, Mesh::Terminated).await
@@ -156,7 +182,7 @@ impl Inbound {
     async fn direct(&self, io: TcpStream, client: SocketAddr, dst: SocketAddr) -> io::Result<()> {
         let (detected, io) = self.detect_tls(io).await?;
         match detected {
-            client_hello::Detected::Hello(Some(sni)) if sni == self.0.tls.borrow().name().as_str() => {}
+            client_hello::Detected::Hello(Some(sni)) if sni == self.0.settings.server_name => {}
             _ => return Err(io::Error::other("direct connections must be mutually authenticated")),
         }
         let (io, tls) = self.accept(io, Tag::Header).await?;
@@ -170,18 +196,19 @@ impl Inbound {
         let (header, io) = read.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "Reading a transport header timed out"))??;
         self.count_header(&header, tls.client_id.as_ref());
         let tls = TlsState::Terminated { client_id: tls.client_id };
-        let client = Client { ip: client.ip(), tls };
+        let peer = client;
+        let client = Client { ip: peer.ip(), tls };
         let connection = match &header.name {
             // A gateway's clients are admitted by the policy of the port that they come to.
             Some(name) => {
                 let malformed = |e| io::Error::new(io::ErrorKind::InvalidData, format!("the transport header names {name:?}: {e}"));
                 let name = meshkit_core::Authority::parse(name, header.port.get()).map_err(malformed)?;
                 let asked = Some(Asked::of(self.0.settings.gateway.as_ref(), name));
-                Connection { client, addr: dst, app: self.app(dst), asked }
+                Connection { client, peer, addr: dst, app: self.app(dst), asked }
             }
             None => {
                 let addr = SocketAddr::new(dst.ip(), header.port.get());
-                Connection { client, addr, app: self.app(addr), asked: None }
+                Connection { client, peer, addr, app: self.app(addr), asked: None }
             }
         };
         match header.protocol {
@@ -226,9 +253,11 @@ impl Inbound {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let io = self.count(io, &connection);
+        let mut settings = self.0.settings.server.clone();
+        settings.refusals = http::refusals(Arc::clone(&self.0), connection.clone());
         let service = http::Service::new(Arc::clone(&self.0), connection);
-        let served = server::serve(io, version, service, &self.0.settings.server, self.0.drain.clone()).await;
-        served.map_err(|error| io::Error::other(describe(&error)))
+        let served = server::serve(io, version, service, &settings, self.0.drain.clone()).await;
+        served.map_err(|error| io::Error::other(settings.explain(&error)))
     }
 
     async fn forward<I>(&self, io: I, connection: Connection) -> io::Result<()>
@@ -282,13 +311,13 @@ impl Inbound {
             ("no_tls_reason", "loopback".to_owned()),
         ]);
         let endpoint = Arc::new(Endpoint::new(addr));
-        let http = HttpHandle::nowhere();
-        let app = Arc::new(App {
-            port: shared.policies.port(addr.port()),
-            limits: InForce::default(),
-            transport: Transport::new(Arc::clone(&endpoint), None, &shared.settings.endpoint, tcp.clone()),
-            service: EndpointService::new(endpoint, &shared.settings.endpoint, Handles { http, tcp }),
-        });
+        let hosted = shared.hosted.lock().unwrap_or_else(PoisonError::into_inner).get(&addr.port()).cloned();
+        let (settings, handles) = (&shared.settings.endpoint, Handles { http: HttpHandle::nowhere(), tcp: tcp.clone() });
+        let (transport, service) = match hosted {
+            Some(hosted) => (None, EndpointService::hosted(hosted, endpoint, settings, handles)),
+            None => (Some(Transport::new(Arc::clone(&endpoint), None, settings, tcp)), EndpointService::new(endpoint, settings, handles)),
+        };
+        let app = Arc::new(App { port: shared.policies.port(addr.port()), limits: InForce::default(), transport, service });
         apps.insert(addr, Arc::downgrade(&app));
         app
     }
@@ -326,14 +355,4 @@ pub(crate) fn server_labels(policy: &Policy, addr: SocketAddr) -> [(&'static str
         ("srv_name", policy.server.name().to_owned()),
         ("srv_port", port.to_string()),
     ]
-}
-
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
 }

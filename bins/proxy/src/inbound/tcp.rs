@@ -14,7 +14,7 @@ pub(super) async fn forward<I>(shared: &Arc<Shared>, io: I, connection: Connecti
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
-    let Connection { client, addr, app, asked } = &connection;
+    let Connection { client, peer, addr, app, asked } = &connection;
     let mut policy = app.port.policy();
     let labels = |extra: Vec<(&'static str, String)>| {
         let known = target(*addr).into_iter().chain(server_labels(&app.policy(), *addr)).chain(tls_server(&client.tls));
@@ -32,7 +32,7 @@ where
         }
         Err(denied) => {
             shared.metrics.authz.tcp_deny.handle(&labels(Vec::new())).incr();
-            info!(server = %current.server, client.ip = %client.ip, %denied, "Connection denied");
+            info!(server = %current.server, client.addr = %peer, %denied, "Connection denied");
             return Ok(());
         }
     }
@@ -44,7 +44,10 @@ where
         return Err(io::Error::other(format!("inbound connection must not target port {}", addr.port())));
     }
     let io = shared.count(io, &connection);
-    let server = app.transport.open().await.map_err(io::Error::other)?;
+    let Some(transport) = &app.transport else {
+        return Err(io::Error::other(format!("what listens at {addr} in this process speaks HTTP only")));
+    };
+    let server = transport.open().await.map_err(io::Error::other)?;
     let _held = shared.drain.clone();
     let mut copy = std::pin::pin!(copy::duplex(io, server));
     loop {
@@ -57,7 +60,7 @@ where
                 let current = Arc::clone(&policy.borrow_and_update());
                 if let Err(denied) = current.authorize_tcp(client) {
                     shared.metrics.authz.tcp_terminate.handle(&labels(Vec::new())).incr();
-                    info!(server = %current.server, client.ip = %client.ip, %denied, "Connection ended: its authorization was withdrawn");
+                    info!(server = %current.server, client.addr = %peer, %denied, "Connection ended: its authorization was withdrawn");
                     return Ok(());
                 }
             }

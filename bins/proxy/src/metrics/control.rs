@@ -16,6 +16,9 @@ pub struct ControlFamilies {
     resolutions: Family<Labels, Counter>,
 }
 
+/// The client of what is no part of the control plane: its balancer has a name of its own.
+pub(crate) const TRACE_COLLECTOR: &str = "trace_collector";
+
 /// What a lookup of a controller's name came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resolution {
@@ -46,7 +49,11 @@ impl ControlFamilies {
 
     /// The handles of one controller's balancer.
     pub(crate) fn balancer(&self, client: &str, addr: &str, patience: Duration) -> BalancerHandle {
-        let families = BalancerFamilies::register(&self.registry, &format!("control_{client}_balancer"), Arc::clone(&self.clock));
+        let prefix = match client {
+            TRACE_COLLECTOR => "opentelemetry_balancer".to_owned(),
+            controller => format!("control_{controller}_balancer"),
+        };
+        let families = BalancerFamilies::register(&self.registry, &prefix, Arc::clone(&self.clock));
         families.handle(vec![("addr", addr.to_owned())], patience)
     }
 

@@ -12,6 +12,7 @@ mod inbound;
 mod profile;
 pub(crate) mod route;
 mod tcp;
+mod trace;
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -24,10 +25,11 @@ pub(crate) use balancer::BalancerHandle;
 pub(crate) use connection::RouteConnection;
 pub use connection::{ConnectionFamilies, DetectFamilies};
 pub use control::ControlFamilies;
-pub(crate) use control::Resolution;
+pub(crate) use control::{Resolution, TRACE_COLLECTOR};
 pub(crate) use failure::Failure;
 pub use fault::FaultFamilies;
 pub(crate) use fault::FaultHandle;
+pub(crate) use follow::{End, Followed, Listen};
 pub use http::{Edge, HttpFamilies, HttpHandle};
 pub use inbound::InboundFamilies;
 pub(crate) use inbound::InboundHandle;
@@ -36,6 +38,7 @@ pub(crate) use profile::{ProfileHandle, decided};
 pub(crate) use route::{BackendHandle, RouteHandle};
 pub use route::{Kind, RouteFamilies};
 pub use tcp::{Counted, TcpFamilies, TcpHandle};
+pub(crate) use trace::TraceCounters;
 
 /// Labels that are put together once, where the handle is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

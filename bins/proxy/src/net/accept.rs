@@ -24,6 +24,8 @@ pub struct SocketOptions {
 pub enum Destination {
     /// The kernel redirected the connection and remembers where it was meant to go.
     Redirected,
+    /// Connections are meant for the listener's own address.
+    Own,
     /// The listener stands for this destination.
     Mapped(SocketAddr),
     /// The listener is open to people, who are strangers to the workload behind it even on the same machine.
@@ -99,11 +101,12 @@ impl Listener {
         let client = canonical(client);
         let original_dst = match self.destination {
             Destination::Redirected => original_dst(&io, client)?,
+            Destination::Own => canonical(io.local_addr()?),
             Destination::Mapped(addr) | Destination::Published(addr) => addr,
         };
         let policy_ip = match self.destination {
             Destination::Published(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            Destination::Redirected | Destination::Mapped(_) => client.ip(),
+            Destination::Redirected | Destination::Own | Destination::Mapped(_) => client.ip(),
         };
         Ok(Accepted { io, client, original_dst, policy_ip })
     }

@@ -1,6 +1,7 @@
 //! Requests of the workload.
 
 use std::{
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -12,8 +13,14 @@ use ::http::{
     uri::Authority,
 };
 use meshkit_core::{Cause, Error, Identity, error::Connection as Fate};
-use meshkit_http::{Body, edge::Client as Caller, hop, normalize, server::Close, upgrade};
-use meshkit_wire::outbound::Target;
+use meshkit_http::{
+    Body,
+    edge::{Client as Caller, MadeHere, Unreadable},
+    hop, normalize,
+    server::{Close, Refusals},
+    upgrade,
+};
+use meshkit_wire::{outbound::Target, trace::Kind};
 use tracing::info;
 
 use super::{Alias, Destination, Mode, Shared};
@@ -29,12 +36,13 @@ struct Served {
     destination: Arc<Destination>,
     authority: Option<Authority>,
     alias: Option<Arc<Alias>>,
+    client: SocketAddr,
 }
 
 impl Service {
-    pub(super) fn new(shared: Arc<Shared>, destination: Arc<Destination>, alias: Option<Arc<Alias>>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, destination: Arc<Destination>, alias: Option<Arc<Alias>>, client: SocketAddr) -> Self {
         let authority = destination.authority().parse().ok();
-        Self(Arc::new(Served { shared, destination, authority, alias }))
+        Self(Arc::new(Served { shared, destination, authority, alias, client }))
     }
 }
 
@@ -59,9 +67,15 @@ impl Served {
     async fn answer(&self, mut request: Request<Body>) -> Result<Response<Body>, Error> {
         let caller = Caller::of(&request, self.shared.settings.endpoint.told);
         if let Err(error) = normalize::check_target(&request) {
+            failed(&self.shared, self.client, request.uri().path(), &error);
             return Ok(caller.answer(&error));
         }
         normalize::mark_absolute_form(&mut request);
+        if let Some(tap) = &self.shared.settings.endpoint.tap {
+            tap.note_local(&mut request, self.client);
+        }
+        let tracer = self.shared.settings.endpoint.tracer.as_ref();
+        let span = tracer.and_then(|tracer| tracer.begin(&mut request, Kind::Server));
         if let Some(alias) = &self.alias {
             alias.apply(&mut request);
         }
@@ -70,9 +84,19 @@ impl Served {
         let pending = upgrade::Pending::of(&mut request);
         match self.dispatch(request).await {
             Ok(mut response) => {
+                if let Some(span) = span {
+                    span.ended(response.status());
+                }
+                if let Some(unreadable) = response.extensions_mut().remove::<Unreadable>() {
+                    failed(&self.shared, self.client, &path, &unreadable.error());
+                }
                 // Between proxies these speak of the peer's side; the application learns of its own proxy only.
+                let own_error = response.extensions().get::<MadeHere>().and_then(|_| response.headers().get(hop::L5D_PROXY_ERROR).cloned());
                 if hop::strip_proxy_headers(response.headers_mut()) == hop::PeerAsks::Close {
                     response.headers_mut().remove(CONNECTION);
+                }
+                if let Some(error) = own_error {
+                    response.headers_mut().insert(hop::L5D_PROXY_ERROR, error);
                 }
                 if let Some(pending) = pending {
                     pending.join(&mut response, self.shared.drain.clone());
@@ -80,15 +104,11 @@ impl Served {
                 Ok(response.map(|body| caller.body(body)))
             }
             Err(error) => {
-                let row = error.cause().answer();
-                if let Some(label) = row.label {
-                    self.shared.metrics.errors.outbound_http.handle(&Labels::new([("error", label)])).incr();
-                }
-                info!(path, %error, "request failed");
+                failed(&self.shared, self.client, &path, &error);
                 if caller.resets(&error) {
                     return Err(error);
                 }
-                if row.connection == Fate::Close
+                if error.cause().answer().connection == Fate::Close
                     && let Some(close) = close
                 {
                     close.ask();
@@ -120,8 +140,21 @@ impl Served {
         let authority = name.to_str().ok().and_then(|text| meshkit_core::Authority::parse(text, 80).ok());
         let malformed = || Error::new(Cause::BadRequest).message("l5d-dst-override is not a valid host:port");
         let authority = authority.ok_or_else(malformed)?;
-        Ok(self.shared.destination(Target::Authority(authority.to_string())))
+        self.shared.destination(Target::Authority(authority.to_string()))
     }
+}
+
+/// Counts and logs a request that the proxy itself failed.
+fn failed(shared: &Shared, client: SocketAddr, path: &str, error: &Error) {
+    if let Some(label) = error.cause().answer().label {
+        shared.metrics.errors.outbound_http.handle(&Labels::new([("error", label)])).incr();
+    }
+    info!(client.addr = %client, path, %error, "request failed");
+}
+
+/// Hears of what the server of a connection refuses by itself.
+pub(super) fn refusals(shared: Arc<Shared>, client: SocketAddr) -> Refusals {
+    Refusals::new(move |error| failed(&shared, client, "", error))
 }
 
 fn required_id(value: &HeaderValue) -> Result<RequiredId, Error> {

@@ -1,18 +1,19 @@
 //! Connections that the workload opens.
 
 mod backends;
+mod client;
 mod connections;
 mod destination;
+mod destinations;
 mod http;
 mod logical;
 mod profile;
 mod routes;
 
 use std::{
-    collections::HashMap,
     io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -35,7 +36,9 @@ use crate::{
     net::Accepted,
 };
 
+pub use client::Client;
 pub(crate) use destination::Destination;
+use destinations::Destinations;
 
 /// Settings of the outbound side.
 #[derive(Clone, Debug)]
@@ -58,6 +61,8 @@ pub struct Settings {
     pub failfast: Duration,
     /// Requests that wait for a response head.
     pub max_in_flight: usize,
+    /// Destinations that are known at a time.
+    pub max_destinations: usize,
     /// Is the host of a request a label of its route's metrics?
     pub hostname_labels: bool,
     /// Does a request's header, and not its connection's destination, say where it goes?
@@ -91,13 +96,7 @@ struct Shared {
     metrics: Metrics,
     drain: drain::Watch,
     in_flight: InFlight,
-    destinations: Mutex<HashMap<Target, Cached>>,
-}
-
-#[derive(Debug)]
-struct Cached {
-    destination: Arc<Destination>,
-    used_at: Instant,
+    destinations: Destinations<Destination>,
 }
 
 /// The name that a listener stands for, where nothing redirects connections.
@@ -114,11 +113,12 @@ impl Outbound {
     #[must_use]
     pub fn new(settings: Settings, discovery: Discovery, metrics: Metrics, drain: drain::Watch) -> Self {
         let in_flight = InFlight::new(settings.max_in_flight, "LINKERD2_PROXY_OUTBOUND_MAX_IN_FLIGHT");
-        Self(Arc::new(Shared { settings, discovery, metrics, drain, in_flight, destinations: Mutex::default() }))
+        let destinations = Destinations::new(settings.idle_timeout, settings.max_destinations);
+        Self(Arc::new(Shared { settings, discovery, metrics, drain, in_flight, destinations }))
     }
 
     /// What is known of a destination, shared by everybody who goes there.
-    pub(crate) fn destination(&self, target: Target) -> Arc<Destination> {
+    pub(crate) fn destination(&self, target: Target) -> Result<Arc<Destination>, Error> {
         self.0.destination(target)
     }
 
@@ -148,12 +148,12 @@ impl Outbound {
     }
 
     async fn route(&self, accepted: Accepted, alias: Option<Arc<Alias>>) -> io::Result<()> {
-        let Accepted { io, original_dst, .. } = accepted;
+        let Accepted { io, client, original_dst, .. } = accepted;
         let Settings { loopback, discovery_timeout, detect_timeout, mode, .. } = &self.0.settings;
         if loopback.contains(&original_dst.ip()) {
             return Err(io::Error::new(io::ErrorKind::ConnectionRefused, format!("{original_dst} would lead back to this workload")));
         }
-        let destination = self.0.destination(Target::Addr(original_dst));
+        let destination = self.0.destination(Target::Addr(original_dst)).map_err(io::Error::other)?;
         destination.discovered(*discovery_timeout).await;
         let Some(known) = destination.snapshot() else {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("nothing is known of {original_dst}")));
@@ -180,11 +180,11 @@ impl Outbound {
             }
             Protocol::Http1(_) => {
                 is("http/1");
-                return self.http(self.count(io, original_dst), detect::Version::Http1, destination, alias).await;
+                return self.http(self.count(io, original_dst), detect::Version::Http1, destination, (client, alias)).await;
             }
             Protocol::Http2(_) | Protocol::Grpc(_) => {
                 is("http/2");
-                return self.http(self.count(io, original_dst), detect::Version::Http2, destination, alias).await;
+                return self.http(self.count(io, original_dst), detect::Version::Http2, destination, (client, alias)).await;
             }
             Protocol::Detect { .. } | Protocol::Opaque(_) => is("detect"),
         }
@@ -196,22 +196,30 @@ impl Outbound {
         let (detected, front) = found?;
         let io = Prefixed::new(front, io);
         match detected {
-            detect::Detected::Http(version) => self.http(io, version, destination, alias).await,
+            detect::Detected::Http(version) => self.http(io, version, destination, (client, alias)).await,
             detect::Detected::Closed => {
-                debug!(client.addr = %accepted.client, "socket closed before protocol detection");
+                debug!(client.addr = %client, "socket closed before protocol detection");
                 Ok(())
             }
             _ => self.forward(io, &destination).await,
         }
     }
 
-    async fn http<I>(&self, io: I, version: detect::Version, to: Arc<Destination>, alias: Option<Arc<Alias>>) -> io::Result<()>
+    async fn http<I>(
+        &self,
+        io: I,
+        version: detect::Version,
+        to: Arc<Destination>,
+        (client, alias): (SocketAddr, Option<Arc<Alias>>),
+    ) -> io::Result<()>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = http::Service::new(Arc::clone(&self.0), to, alias);
-        let served = server::serve(io, version, service, &self.0.settings.server, self.0.drain.clone()).await;
-        served.map_err(|error| io::Error::other(error.to_string()))
+        let mut settings = self.0.settings.server.clone();
+        settings.refusals = http::refusals(Arc::clone(&self.0), client);
+        let service = http::Service::new(Arc::clone(&self.0), to, alias, client);
+        let served = server::serve(io, version, service, &settings, self.0.drain.clone()).await;
+        served.map_err(|error| io::Error::other(settings.explain(&error)))
     }
 
     async fn forward<I>(&self, io: I, destination: &Destination) -> io::Result<()>
@@ -240,23 +248,8 @@ impl Outbound {
 
 impl Shared {
     /// What is known of a destination, shared by everybody who goes there.
-    fn destination(&self, target: Target) -> Arc<Destination> {
-        let now = Instant::now();
-        let mut destinations = self.destinations.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = self.settings.idle_timeout;
-        destinations.retain(|_, cached| {
-            if Arc::strong_count(&cached.destination) > 1 {
-                cached.used_at = now;
-            }
-            now.saturating_duration_since(cached.used_at) < idle
-        });
-        let make = || Cached {
-            destination: Arc::new(Destination::new(target.clone(), &self.settings, &self.discovery, &self.metrics)),
-            used_at: now,
-        };
-        let cached = destinations.entry(target.clone()).or_insert_with(make);
-        cached.used_at = now;
-        Arc::clone(&cached.destination)
+    fn destination(&self, target: Target) -> Result<Arc<Destination>, Error> {
+        self.destinations.of(target, |target| Destination::new(target, &self.settings, &self.discovery, &self.metrics))
     }
 }
 

@@ -1,43 +1,41 @@
 //! A proxy from a [`Config`] value: sockets, threads, and their order.
 
 mod accepting;
+mod assembly;
 mod settings;
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use http::{Request, Response};
 use http_body_util::Full;
-use meshkit_core::{Clock, Dice, drain};
-use meshkit_http::{client::PoolSettings, edge::Told};
+use meshkit_core::{Clock, Error, drain};
+use meshkit_http::{Body, BoxError};
 use meshkit_runtime::{
     admin::{Access, Admin, Readiness},
     metrics::Registry,
     process, shutdown, threads,
 };
-use meshkit_tls::{Store, TrustAnchors, key::Files, renewal::Schedule};
-use meshkit_wire::{client::Watches, watch::Limits};
-use tokio::sync::watch;
+use tokio::{
+    runtime::Handle,
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
+use tower::{Service, ServiceExt as _};
 use tracing::{info, warn};
 
+use self::assembly::{Assembly, assemble};
 use crate::{
     Config,
-    config::{CertificateSource, transport},
-    control::{self, Channels, Controller, Defaults, Discovery, Policies, channel::Caller, discovery::MayHaveProfile, dns::Dns},
-    endpoint, inbound,
+    config::transport,
+    endpoint::Application,
     inbound::Inbound,
-    metrics::{Certificates, ControlFamilies, Metrics, tls_info},
+    metrics::Metrics,
     net::{Listener, accept::Destination},
-    outbound,
-    outbound::Outbound,
+    outbound::Client,
+    tap,
 };
 
-/// How long a first answer about a destination is waited for.
-const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often idle metric series are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -50,9 +48,25 @@ pub struct Proxy {
     inbound: Listener,
     outbound: Vec<Listener>,
     admin: std::net::TcpListener,
+    /// None where nobody may look at requests.
+    tap: Option<std::net::TcpListener>,
     logs: Option<meshkit_runtime::logs::Level>,
     environment: Vec<(String, String)>,
     build: process::BuildInfo,
+}
+
+/// A proxy that serves. Dropping it ends everything at once.
+#[derive(Debug)]
+pub struct Running {
+    client: Client,
+    inbound: Inbound,
+    accept: transport::Accept,
+    snapshots: watch::Receiver<Arc<meshkit_tls::Snapshot>>,
+    tasks: JoinSet<()>,
+    signal: drain::Signal,
+    grace: Duration,
+    /// The control thread ends with it.
+    _control: oneshot::Sender<()>,
 }
 
 impl Proxy {
@@ -73,9 +87,8 @@ impl Proxy {
         };
         let inbound = Listener::bind(listeners.inbound, config.inbound.accept.backlog, config.inbound.accept.socket, destination)?;
         let outbound = listeners.outbound.iter().map(|addr| bind(*addr, &config.outbound.accept)).collect::<io::Result<_>>()?;
-        let named = |e: io::Error| io::Error::new(e.kind(), format!("cannot listen on {}: {e}", listeners.admin));
-        let admin = std::net::TcpListener::bind(listeners.admin).map_err(named)?;
-        admin.set_nonblocking(true)?;
+        let admin = bind_control(listeners.admin)?;
+        let tap = config.tap.as_ref().map(|_| bind_control(listeners.control)).transpose()?;
         let registry = Registry::new(config.admin.metrics_retain_idle);
         Ok(Self {
             config,
@@ -84,6 +97,7 @@ impl Proxy {
             inbound,
             outbound,
             admin,
+            tap,
             logs: None,
             environment: Vec::new(),
             build: process::BuildInfo::default(),
@@ -129,7 +143,21 @@ impl Proxy {
     /// # Cancel safety
     /// Dropping the future ends everything at once.
     pub async fn run(self, stop: impl Future<Output = ()>, trigger: Option<shutdown::Trigger>) -> io::Result<()> {
-        let Self { config, clock, registry, inbound, outbound, admin, logs, environment, build } = self;
+        let running = self.start(trigger)?;
+        stop.await;
+        running.stop().await;
+        Ok(())
+    }
+
+    /// Begins to serve, as soon as there is a certificate.
+    ///
+    /// # Errors
+    /// The identity's files or the trust anchors cannot be used, or a controller's address cannot.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime with I/O enabled.
+    pub fn start(self, trigger: Option<shutdown::Trigger>) -> io::Result<Running> {
+        let Self { config, clock, registry, inbound, outbound, admin, tap, logs, environment, build } = self;
         for warning in &config.warnings {
             warn!(%warning, "setting");
         }
@@ -139,112 +167,29 @@ impl Proxy {
         let readiness = Readiness::new();
         let certified = readiness.latch();
 
-        let provider = Arc::new(meshkit_tls::provider());
-        tls_info(&registry, &provider);
-        let anchors = TrustAnchors::from_pem(&config.identity.trust_anchors).map_err(invalid)?;
-        let store = Arc::new(Store::new(Arc::clone(&provider), anchors, config.identity.name.clone()).map_err(invalid)?);
-
         // The control thread: a saturated data path can still be asked what is wrong.
-        let (end_control, ended) = tokio::sync::oneshot::channel::<()>();
+        let (end_control, ended) = oneshot::channel::<()>();
         let control = threads::spawn("control", move || async move {
             let _ = ended.await;
         })?;
         let handle = control.handle().clone();
-        let _end_control = end_control;
+        let assembly = assemble(&config, &clock, &registry, &metrics, &handle)?;
 
-        let dice = Dice::new(seed(&config.identity.name.to_string(), clock.now()));
-        let settings = |connect: &transport::Connect, bind, told| endpoint::Settings {
-            connect: settings::tcp_connect(connect, bind),
-            backoff: connect.backoff,
-            dice: dice.clone(),
-            pool: PoolSettings { max_idle_count: connect.http1_pool.max_idle, idle_timeout: connect.http1_pool.idle_timeout },
-            tls: store.subscribe(),
-            told,
-        };
-        let control_metrics = ControlFamilies::register(&registry, &clock);
-        let channels = Channels {
-            dns: Dns::system(control_metrics.clone()),
-            endpoint: settings(&config.outbound.connect, config.outbound.bind, Told::Everything),
-            local: settings::tcp_connect(&config.inbound.connect, None),
-            metrics: control_metrics,
-            control: handle.clone(),
-        };
-        let open = |client, controller: &Controller| channels.open(client, controller, Caller::Certified).map_err(invalid);
-        let watches = |controller: &Controller| {
-            let limits = config.control.limits_of(controller);
-            Watches {
-                limits: Limits { initial: limits.initial, idle: limits.idle, lifetime: limits.lifetime },
-                backoff: config.outbound.connect.backoff,
-                dice: dice.clone(),
-            }
-        };
-
-        let CertificateSource::Controller { controller, dir, token_file, min_refresh, max_refresh } = &config.identity.source else {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "certificates from a SPIFFE Workload API are not supported yet"));
-        };
-        let identity = control::Identity {
-            store: Arc::clone(&store),
-            provider,
-            files: Files::load_or_generate(dir, &config.identity.name)?,
-            token_file: token_file.clone(),
-            schedule: Schedule { min: *min_refresh, max: *max_refresh },
-            clock: Arc::clone(&clock),
-            metrics: Certificates::register(&registry),
-        };
-        {
-            let (controller, channels) = (controller.clone(), channels.clone());
-            // Each request for a certificate gets connections of its own, made with the credentials of its time.
-            let fresh = move || channels.open("identity", &controller, Caller::Anyone).map_err(|e| e.to_string());
-            control.handle().spawn(identity.run(fresh));
-        }
-
-        let policy = &config.control.policy;
-        let policy_channel = open("policy", policy)?;
-        let policies = Policies::new(
-            policy_channel.clone(),
-            watches(policy),
-            config.control.workload.as_str().into(),
-            Defaults {
-                policy: config.inbound.default_policy,
-                cluster: config.control.cluster_networks.clone(),
-                detect_timeout: config.inbound.accept.detect_timeout,
-                idle_timeout: config.inbound.discovery_idle_timeout,
-                opaque_ports: config.inbound.opaque_ports.ranges().to_vec(),
-            },
-            handle.clone(),
-        );
-        policies.keep(config.inbound.ports.iter().copied());
-        let destination = &config.control.destination;
-        let discovery = Discovery {
-            channel: open("destination", destination)?,
-            policies: policy_channel,
-            watches: watches(destination),
-            workload: config.control.workload.as_str().into(),
-            context: config.control.context.as_str().into(),
-            profiles: Arc::new(MayHaveProfile {
-                suffixes: config.control.profile_suffixes.clone(),
-                networks: config.control.profile_networks.clone(),
-            }),
-            control: handle.clone(),
-        };
-
-        let admin_server = Admin::new(readiness.clone(), registry.clone())
+        let admin_server = Admin::new(readiness, registry.clone())
             .logs(logs)
             .shutdown(trigger.filter(|_| config.admin.shutdown_endpoint))
             .environment(environment)
-            .route("/edges.json", Access::Anyone, edges(metrics.clone()));
+            .route("/edges.json", Access::Anyone, edges(metrics));
         let admin_addr = admin.local_addr()?;
         let entered = handle.enter();
         let admin_listener = tokio::net::TcpListener::from_std(admin)?;
         drop(entered);
         handle.spawn(async move { match admin_server.serve(admin_listener).await {} });
-        handle.spawn({
-            let registry = registry.clone();
-            async move {
-                loop {
-                    tokio::time::sleep(SWEEP_INTERVAL).await;
-                    registry.sweep();
-                }
+        serve_tap(tap, &config, &assembly, &handle)?;
+        handle.spawn(async move {
+            loop {
+                tokio::time::sleep(SWEEP_INTERVAL).await;
+                registry.sweep();
             }
         });
 
@@ -256,92 +201,125 @@ impl Proxy {
         info!("Local identity is {}", config.identity.name);
         info!("Destinations resolved via {}", config.control.destination.addr);
 
-        let (signal, watch) = drain::channel();
-        let server = |accept: &transport::Accept| settings::server_settings(&config, accept);
-        let local_ips: Vec<_> = config.inbound.ips.iter().copied().collect();
-        let told = if config.outbound.informational_headers { Told::Everything } else { Told::Status };
-        let outbound_side = Outbound::new(
-            outbound::Settings {
-                id: config.identity.name.clone(),
-                local_ips: local_ips.clone(),
-                detect_timeout: config.outbound.accept.detect_timeout,
-                idle_timeout: config.outbound.discovery_idle_timeout,
-                discovery_timeout: DISCOVERY_TIMEOUT,
-                queue_capacity: config.outbound.http_queue.capacity,
-                tcp_queue_capacity: config.outbound.tcp_queue.capacity,
-                max_in_flight: config.outbound.max_in_flight,
-                hostname_labels: config.outbound.hostname_labels,
-                mode: if config.outbound.ingress_mode { outbound::Mode::Ingress } else { outbound::Mode::Sidecar },
-                failfast: config.outbound.http_queue.failfast_timeout,
-                server: server(&config.outbound.accept),
-                endpoint: settings(&config.outbound.connect, config.outbound.bind, told),
-                loopback: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
-            },
-            discovery.clone(),
-            metrics.clone(),
-            watch.clone(),
-        );
-        let inbound_side = Inbound::new(
-            inbound::Settings {
-                port: config.listeners.inbound.port(),
-                ips: local_ips,
-                detect_timeout: config.inbound.accept.detect_timeout,
-                server: server(&config.inbound.accept),
-                endpoint: settings(&config.inbound.connect, None, Told::Everything),
-                max_in_flight: config.inbound.max_in_flight,
-                profile_timeout: config.inbound.profile_timeout,
-                idle_timeout: config.inbound.discovery_idle_timeout,
-                gateway: (!config.inbound.gateway_suffixes.is_empty()).then(|| inbound::Gateway {
-                    suffixes: config.inbound.gateway_suffixes.clone(),
-                    outbound: outbound_side.clone(),
-                    id: config.identity.name.clone(),
-                }),
-            },
-            policies,
-            discovery,
-            metrics,
-            watch.clone(),
-        );
-        drop(watch);
+        let Assembly { inbound: inbound_side, outbound: outbound_side, store, signal, .. } = assembly;
+        let running = Running {
+            client: Client::new(outbound_side.clone()),
+            inbound: inbound_side.clone(),
+            accept: config.inbound.accept.clone(),
+            snapshots: store.subscribe(),
+            tasks: JoinSet::new(),
+            signal,
+            grace: config.runtime.shutdown_grace_period,
+            _control: end_control,
+        };
+        let certificate = store.subscribe();
+        let accepting = async move {
+            first_certificate(certificate).await;
+            certified.release();
+            let mut accepting = JoinSet::new();
+            accepting.spawn(accepting::accept_inbound(inbound, inbound_side.clone()));
+            for listener in outbound {
+                accepting.spawn(accepting::accept_outbound(listener, outbound_side.clone(), None));
+            }
+            if let Some(file) = config.listeners.file {
+                let options = (config.inbound.accept.socket, config.outbound.accept.socket);
+                accepting.spawn(accepting::follow_listeners(file, options, inbound_side, outbound_side));
+            } else {
+                drop((inbound_side, outbound_side));
+            }
+            while accepting.join_next().await.is_some() {}
+        };
+        Ok(running.and(accepting))
+    }
+}
 
-        let mut stop = std::pin::pin!(stop);
-        let mut accepting = tokio::task::JoinSet::new();
-        tokio::select! {
-            () = first_certificate(store.subscribe()) => certified.release(),
-            () = &mut stop => return Ok(()),
-        }
-        accepting.spawn(accepting::accept_inbound(inbound, inbound_side.clone()));
-        for listener in outbound {
-            accepting.spawn(accepting::accept_outbound(listener, outbound_side.clone(), None));
-        }
-        if let Some(file) = config.listeners.file.clone() {
-            let options = (config.inbound.accept.socket, config.outbound.accept.socket);
-            accepting.spawn(accepting::follow_listeners(file, options, inbound_side, outbound_side));
-        } else {
-            drop((inbound_side, outbound_side));
-        }
+impl Running {
+    fn and(mut self, task: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.tasks.spawn(task);
+        self
+    }
 
-        stop.await;
+    /// Sends requests to other workloads, as this one.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Answers the requests for an address of this workload with a service of this process, instead of sending them on to a server. `addr` is
+    /// listened at, as the server would, and returned as the system gave it; requests that come to the proxy's own port are answered the same
+    /// way. What is served is HTTP, without upgrades; the policy of the port is asked before the service is.
+    ///
+    /// # Errors
+    /// The address cannot be bound; the error names it.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime with I/O enabled.
+    pub fn host<S, B>(&mut self, addr: SocketAddr, app: S) -> io::Result<SocketAddr>
+    where
+        S: Service<Request<Body>, Response = Response<B>, Error: Into<BoxError>, Future: Send> + Clone + Send + Sync + 'static,
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let listener = Listener::bind(addr, self.accept.backlog, self.accept.socket, Destination::Own)?;
+        let addr = listener.local_addr()?;
+        let app = app.map_response(|response: Response<B>| response.map(Body::wrap));
+        let app = app.map_err(|error: S::Error| Error::from_boxed(error.into()));
+        self.inbound.host(addr.port(), Application::new(app));
+        let (certificate, inbound) = (self.snapshots.clone(), self.inbound.clone());
+        self.tasks.spawn(async move {
+            first_certificate(certificate).await;
+            accepting::accept_inbound(listener, inbound).await;
+        });
+        Ok(addr)
+    }
+
+    /// Waits until there is a certificate: before that, nobody believes who this is.
+    pub async fn certified(&self) {
+        first_certificate(self.snapshots.clone()).await;
+    }
+
+    /// Ends: nothing new begins, and what is in flight is waited for, up to the grace period.
+    pub async fn stop(self) {
+        let Self { mut tasks, signal, grace, client, inbound, _control, .. } = self;
         // Closes the listeners: their sockets belong to these tasks.
-        accepting.shutdown().await;
+        tasks.shutdown().await;
+        // They would hold the drain up.
+        drop((client, inbound));
         info!("draining");
-        match shutdown::drain(signal, config.runtime.shutdown_grace_period).await {
+        match shutdown::drain(signal, grace).await {
             Ok(()) => info!("drained"),
             Err(elapsed) => warn!(error = %elapsed, "what is still in flight is cut off"),
         }
-        Ok(())
     }
+}
+
+/// Binds a socket that is served by the control thread.
+fn bind_control(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let named = |e: io::Error| io::Error::new(e.kind(), format!("cannot listen on {addr}: {e}"));
+    let listener = std::net::TcpListener::bind(addr).map_err(named)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Lets the one who may look at requests do so.
+fn serve_tap(listener: Option<std::net::TcpListener>, config: &Config, assembly: &Assembly, control: &Handle) -> io::Result<()> {
+    let (Some(listener), Some(tap), Some(taps)) = (listener, &config.tap, &assembly.taps) else {
+        info!("Tap DISABLED");
+        return Ok(());
+    };
+    info!("Tap interface on {}", listener.local_addr()?);
+    let server = tap::Server {
+        taps: taps.clone(),
+        client: tap.client.clone(),
+        server_name: config.identity.server_name.clone(),
+        tls: assembly.store.subscribe(),
+    };
+    let _entered = control.enter();
+    control.spawn(server.run(tokio::net::TcpListener::from_std(listener)?));
+    Ok(())
 }
 
 fn invalid(error: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, error.to_string())
-}
-
-/// Two proxies, or two lives of one, do not roll the same numbers.
-fn seed(name: &str, now: std::time::SystemTime) -> u64 {
-    let nanos = now.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let start = u64::try_from(nanos & u128::from(u64::MAX)).unwrap_or_default() ^ u64::from(std::process::id());
-    name.bytes().fold(start, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 async fn first_certificate(mut snapshots: watch::Receiver<Arc<meshkit_tls::Snapshot>>) {

@@ -47,6 +47,8 @@ pub(super) fn outbound(env: &mut Reader) -> Outbound {
     let disable = env.read("OUTBOUND_DISABLE_INFORMATIONAL_HEADERS", syntax::boolean);
     outbound.informational_headers = !disable.unwrap_or(outbound.ingress_mode);
     env.set(&mut outbound.hostname_labels, "OUTBOUND_METRICS_HOSTNAME_LABELS", syntax::boolean);
+    let destinations = |text: &str| syntax::number_within(text, 1, usize::MAX);
+    outbound.max_destinations = env.read_own("OUTBOUND_MAX_DESTINATIONS", destinations).unwrap_or(outbound.max_destinations);
     outbound.bind = env.read_own("OUTBOUND_BIND", syntax::ip);
     outbound
 }

@@ -9,7 +9,7 @@ use super::{
 
 const PREFIX: &str = "LINKERD2_PROXY_";
 const OWN_PREFIX: &str = "MESH_PROXY_";
-const OWN: [&str; 4] = ["LISTENERS_FILE", "OUTBOUND_BIND", "MAX_HEADER_BYTES", "HEADER_READ_TIMEOUT"];
+const OWN: [&str; 5] = ["LISTENERS_FILE", "OUTBOUND_BIND", "OUTBOUND_MAX_DESTINATIONS", "MAX_HEADER_BYTES", "HEADER_READ_TIMEOUT"];
 
 /// Reads settings by name, and collects what is wrong with them.
 ///

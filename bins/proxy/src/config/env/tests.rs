@@ -163,7 +163,7 @@ fn refresh(config: &Config) -> Option<(Duration, Duration)> {
 #[test]
 fn numbers_go_where_their_names_say() {
     type Get = fn(&Config) -> usize;
-    let all: [(&str, Get); 20] = [
+    let all: [(&str, Get); 21] = [
         ("INBOUND_TCP_LISTEN_BACKLOG", |c| c.inbound.accept.backlog.unwrap_or_default() as usize),
         ("OUTBOUND_TCP_LISTEN_BACKLOG", |c| c.outbound.accept.backlog.unwrap_or_default() as usize),
         ("MAX_IDLE_CONNS_PER_ENDPOINT", |c| c.inbound.connect.http1_pool.max_idle),
@@ -183,6 +183,7 @@ fn numbers_go_where_their_names_say() {
         }),
         ("OUTBOUND_SERVER_HTTP2_MAX_SEND_BUF_SIZE", |c| c.outbound.accept.http2.max_send_buf_size.unwrap_or_default()),
         ("MESH_PROXY_MAX_HEADER_BYTES", |c| c.limits.max_header_bytes),
+        ("MESH_PROXY_OUTBOUND_MAX_DESTINATIONS", |c| c.outbound.max_destinations),
         ("CORES", |c| c.runtime.cores_min),
         ("CORES_MIN", |c| c.runtime.cores_min),
         ("CORES_MAX", |c| c.runtime.cores_max.unwrap_or_default()),

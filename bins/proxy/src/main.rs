@@ -1,0 +1,5 @@
+//! The sidecar proxy.
+
+fn main() -> std::process::ExitCode {
+    meshkit_proxy::program::main()
+}
