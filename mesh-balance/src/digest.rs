@@ -10,7 +10,12 @@ use meshkit_core::{Endpoint, ProtocolHint, endpoint::Locality};
 pub fn digest<'a>(endpoints: impl IntoIterator<Item = &'a Endpoint>) -> u64 {
     // Each address once: the last description counts, as in a pool.
     let by_addr: BTreeMap<_, _> = endpoints.into_iter().map(|e| (e.addr, e)).collect();
-    by_addr.values().fold(0, |sum, endpoint| sum.wrapping_add(scramble(hash(endpoint))))
+    by_addr.values().fold(0, |sum, endpoint| sum.wrapping_add(part(endpoint)))
+}
+
+/// What one endpoint adds to the digest.
+pub(crate) fn part(endpoint: &Endpoint) -> u64 {
+    scramble(hash(endpoint))
 }
 
 struct Fnv(u64);

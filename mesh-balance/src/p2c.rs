@@ -28,27 +28,18 @@ pub fn pick_by(count: usize, dice: &Dice, load: impl Fn(usize) -> f64) -> Option
     }
 }
 
-/// Picks among endpoints of unequal weight: both draws follow the weights, and may hit the same endpoint.
+/// Picks among endpoints of unequal weight: both draws follow the weights, and may hit the same endpoint. `sums[i]` is the sum of the weights
+/// up to and including that of `i`, so that the cost grows with the logarithm of the pool.
 ///
 /// If the draws had to be distinct, the shares of a small pool could not follow the weights at all (of two endpoints, both would always
 /// be drawn). With independent draws and loads that compare evenly, every endpoint's share is exactly its weight's share.
 #[must_use]
-pub fn pick_weighted(count: usize, dice: &Dice, weight: impl Fn(usize) -> u32, load: impl Fn(usize) -> f64) -> Option<usize> {
-    let total: u64 = (0..count).map(|i| u64::from(weight(i))).sum();
-    if total == 0 {
-        return None;
-    }
+pub fn pick_weighted(sums: &[u64], dice: &Dice, load: impl Fn(usize) -> f64) -> Option<usize> {
+    let total = *sums.last().filter(|total| **total > 0)?;
     let draw = || {
         // The product fits: a share in 0.0..1.0 of a sum of u32.
-        let mut ticket = (dice.unit() * total as f64) as u64;
-        (0..count)
-            .find(|i| {
-                let weight = u64::from(weight(*i));
-                let hit = ticket < weight;
-                ticket = ticket.saturating_sub(weight);
-                hit
-            })
-            .unwrap_or(count - 1)
+        let ticket = (dice.unit() * total as f64) as u64;
+        sums.partition_point(|sum| *sum <= ticket).min(sums.len() - 1)
     };
     let (first, second) = (draw(), draw());
     Some(if first != second && load(second) < load(first) { second } else { first })
@@ -95,13 +86,14 @@ mod tests {
 
     #[test]
     fn equal_loads_of_unequal_weight_follow_the_weights() {
-        let (dice, weights) = (Dice::new(44), [1u32, 2, 3, 4, 0]);
+        // Weights 1, 2, 3, 0, 4.
+        let (dice, sums) = (Dice::new(44), [1, 3, 6, 6, 10]);
         let mut seen = [0u32; 5];
         for _ in 0..100_000 {
-            seen[pick_weighted(5, &dice, |i| weights[i], |_| 1.0).unwrap()] += 1;
+            seen[pick_weighted(&sums, &dice, |_| 1.0).unwrap()] += 1;
         }
-        assert_eq!(seen[4], 0);
-        let chi = chi_square(&seen[..4], &[10_000.0, 20_000.0, 30_000.0, 40_000.0]);
+        assert_eq!(seen[3], 0);
+        let chi = chi_square(&[seen[0], seen[1], seen[2], seen[4]], &[10_000.0, 20_000.0, 30_000.0, 40_000.0]);
         assert!(chi < CHI_9, "{chi} {seen:?}");
     }
 
@@ -110,8 +102,8 @@ mod tests {
         let dice = Dice::new(1);
         assert_eq!(pick(&[], &dice), None);
         assert_eq!(pick(&[f64::NAN], &dice), Some(0));
-        assert_eq!(pick_weighted(0, &dice, |_| 1, |_| 1.0), None);
-        assert_eq!(pick_weighted(2, &dice, |_| 0, |_| 1.0), None);
+        assert_eq!(pick_weighted(&[], &dice, |_| 1.0), None);
+        assert_eq!(pick_weighted(&[0, 0], &dice, |_| 1.0), None);
     }
 
     proptest! {
@@ -122,11 +114,13 @@ mod tests {
         }
 
         #[test]
-        fn picks_are_in_range(count in 1usize..50, weights in vec(0u32..5, 50), seed: u64) {
+        fn picks_are_in_range(count in 1usize..50, weights in vec(0u64..5, 50), seed: u64) {
             let dice = Dice::new(seed);
             prop_assert!(pick_by(count, &dice, |i| i as f64).unwrap() < count);
-            if let Some(i) = pick_weighted(count, &dice, |i| weights[i], |i| i as f64) {
-                prop_assert!(i < count && weights[i] > 0);
+            let sums: Vec<_> = weights[..count].iter().scan(0, |sum, weight| { *sum += weight; Some(*sum) }).collect();
+            match pick_weighted(&sums, &dice, |i| i as f64) {
+                Some(i) => prop_assert!(weights[i] > 0),
+                None => prop_assert_eq!(sums[count - 1], 0),
             }
         }
     }

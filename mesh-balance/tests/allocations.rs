@@ -6,15 +6,20 @@ use std::{
     cell::Cell,
     convert::Infallible,
     future::{Ready, ready},
-    task::{Context, Poll},
+    pin::pin,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use meshkit_balance::{Balance, Config, accrual, updates, zone};
-use meshkit_core::{Backoff, Endpoint, endpoint::Locality};
+use meshkit_balance::{
+    Balance, Config, Distribute, Reconnect, accrual,
+    distribute::{Backend, Strategy},
+    updates, zone,
+};
+use meshkit_core::{Backoff, Dice, Endpoint, endpoint::Locality};
 use tower::ServiceExt;
 use tower_service::Service;
 
@@ -73,6 +78,51 @@ async fn a_request_to_a_ready_endpoint_allocates_nothing() {
     for _ in 0..100 {
         let mut response = balance.ready().await.unwrap().call(Request::new(())).await.unwrap();
         while response.body_mut().frame().await.is_some() {}
+    }
+    assert_eq!(COUNT.with(Cell::get) - before, 0);
+}
+
+#[test]
+fn a_request_over_several_backends_allocates_nothing() {
+    let mut cx = Context::from_waker(Waker::noop());
+    for strategy in [Strategy::First, Strategy::Weighted] {
+        let backends = (1..=3).map(|weight| Backend::new(weight, weight, Hello)).collect();
+        let mut distribute = Distribute::new(strategy, backends, Dice::new(1));
+        let before = COUNT.with(Cell::get);
+        for _ in 0..100 {
+            assert!(distribute.poll_ready(&mut cx).is_ready());
+            assert!(pin!(distribute.call(Request::new(()))).as_mut().poll(&mut cx).is_ready());
+        }
+        assert_eq!(COUNT.with(Cell::get) - before, 0);
+    }
+}
+
+/// Connects at once, to a server that answers at once.
+#[derive(Clone)]
+struct Connects;
+
+impl Service<()> for Connects {
+    type Response = Hello;
+    type Error = Infallible;
+    type Future = Ready<Result<Hello, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        ready(Ok(Hello))
+    }
+}
+
+#[tokio::test]
+async fn a_request_over_a_connection_that_is_there_allocates_nothing() {
+    let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60), 0.0).unwrap();
+    let mut reconnect = Reconnect::new(Connects, (), backoff, Dice::new(1));
+    reconnect.ready().await.unwrap().call(Request::new(())).await.unwrap();
+    let before = COUNT.with(Cell::get);
+    for _ in 0..100 {
+        reconnect.ready().await.unwrap().call(Request::new(())).await.unwrap();
     }
     assert_eq!(COUNT.with(Cell::get) - before, 0);
 }

@@ -45,6 +45,15 @@ pub struct ServerTls {
     pub server_name: Arc<str>,
 }
 
+impl ServerTls {
+    /// A server that is asked for by the very name that it must prove.
+    #[must_use]
+    pub fn new(identity: Identity) -> Self {
+        let server_name = identity.as_str().into();
+        Self { identity, server_name }
+    }
+}
+
 /// What an endpoint is known to speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -132,8 +141,7 @@ impl Endpoint {
     /// Requires mutual TLS with `identity`, asked for by the same name.
     #[must_use]
     pub fn identity(mut self, identity: Identity) -> Self {
-        let server_name = identity.as_str().into();
-        self.tls = Some(ServerTls { identity, server_name });
+        self.tls = Some(ServerTls::new(identity));
         self
     }
 

@@ -22,4 +22,4 @@ pub use layer::{FaultLayer, Source};
 pub use observe::{Counts, Observe};
 pub use peers::{InvalidPeer, Peer, Peers, Suffix};
 pub use service::Faulty;
-pub use text::InvalidFault;
+pub use text::{InvalidFault, InvalidFaults};

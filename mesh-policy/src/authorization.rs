@@ -102,6 +102,55 @@ impl Suffix {
 }
 
 impl Authorization {
+    /// Permits everybody, from everywhere, until it is narrowed.
+    #[must_use]
+    pub fn new(meta: Meta) -> Self {
+        Self { networks: Network::all(), authentication: Authentication::Unauthenticated, meta }
+    }
+
+    /// Only from these networks.
+    #[must_use]
+    pub fn networks(mut self, networks: impl IntoIterator<Item = impl Into<Network>>) -> Self {
+        self.networks = networks.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Only over mutual TLS, even without a certificate of the client's own.
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.authentication = Authentication::TlsUnauthenticated;
+        self
+    }
+
+    /// Only these identities, besides those of [`Authorization::suffixes`].
+    #[must_use]
+    pub fn identities(mut self, identities: impl IntoIterator<Item = Identity>) -> Self {
+        self.authentication = match self.authentication {
+            Authentication::TlsAuthenticated { suffixes, .. } => {
+                Authentication::TlsAuthenticated { identities: identities.into_iter().collect(), suffixes }
+            }
+            _ => Authentication::TlsAuthenticated { identities: identities.into_iter().collect(), suffixes: Vec::new() },
+        };
+        self
+    }
+
+    /// Only identities with one of these ends, besides those of [`Authorization::identities`].
+    #[must_use]
+    pub fn suffixes(mut self, suffixes: impl IntoIterator<Item = Suffix>) -> Self {
+        let suffixes = suffixes.into_iter().collect();
+        self.authentication = match self.authentication {
+            Authentication::TlsAuthenticated { identities, .. } => Authentication::TlsAuthenticated { identities, suffixes },
+            _ => Authentication::TlsAuthenticated { identities: BTreeSet::new(), suffixes },
+        };
+        self
+    }
+
+    /// Only clients with an identity, whichever it is. A SPIFFE URI is none here.
+    #[must_use]
+    pub fn any_identity(self) -> Self {
+        self.identities([]).suffixes([Suffix::of_labels::<&str>(&[])])
+    }
+
     /// Does it apply to the client?
     ///
     /// # Errors
@@ -184,6 +233,24 @@ mod tests {
         assert_eq!(known.check(&client([10, 0, 0, 1], anonymous)), Err(Mismatch::NoIdentity));
         assert_eq!(known.check(&client([10, 0, 0, 1], meshed("web.ns"))), Ok(()));
         assert_eq!(known.check(&client([10, 0, 0, 1], meshed("bot.ns"))), Err(Mismatch::Identity));
+    }
+
+    #[test]
+    fn what_is_built_step_by_step_is_what_is_written_down() {
+        let permit = |authentication| Authorization { networks: Network::all(), authentication, meta: Meta::builtin("test") };
+        let new = || Authorization::new(Meta::builtin("test"));
+        let (web, ends) = ("web.ns".parse::<Identity>().unwrap(), Suffix::of_labels(&["ns"]));
+        let listed = |identities, suffixes| permit(Authentication::TlsAuthenticated { identities, suffixes });
+        assert_eq!(new(), permit(Authentication::Unauthenticated));
+        assert_eq!(new().tls(), permit(Authentication::TlsUnauthenticated));
+        assert_eq!(new().identities([web.clone()]), listed([web.clone()].into(), vec![]));
+        // In either order.
+        assert_eq!(new().identities([web.clone()]).suffixes([ends.clone()]), listed([web.clone()].into(), vec![ends.clone()]));
+        assert_eq!(new().suffixes([ends.clone()]).identities([web.clone()]), listed([web.clone()].into(), vec![ends]));
+        assert_eq!(new().any_identity().check(&client([10, 0, 0, 1], meshed("web.ns"))), Ok(()));
+        assert_eq!(new().any_identity().check(&client([10, 0, 0, 1], TlsState::Terminated { client_id: None })), Err(Mismatch::NoIdentity));
+        let here: ipnet::IpNet = "10.0.0.0/8".parse().unwrap();
+        assert_eq!(new().networks([here]).check(&client([192, 168, 0, 1], TlsState::NoTls)), Err(Mismatch::Network));
     }
 
     #[test]

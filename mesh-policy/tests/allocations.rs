@@ -5,21 +5,26 @@
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
+    convert::Infallible,
+    future::{Ready, ready},
     hint::black_box,
     num::NonZeroU32,
+    pin::pin,
     sync::Arc,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use http::{HeaderName, Request, request::Parts};
+use http::{HeaderName, HeaderValue, Request, Response, request::Parts};
 use meshkit_policy::{
-    Client, DefaultPolicy, Meta, TlsState,
-    http::Match,
+    Client, DefaultPolicy, FilterLayer, Meta, PolicyLayer, TlsState,
+    http::{Filter, HeaderModifier, Match},
     inbound::{Policy, Protocol, RoutePolicy},
     rate_limit::{InForce, Limit, RateLimit},
     route::{HeaderMatch, HostMatch, PathMatch, QueryMatch, Regex, Route, Rule, ValueMatch},
 };
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
+use tower::{Layer as _, Service};
 
 struct Counting;
 
@@ -109,7 +114,63 @@ fn an_authorization_allocates_nothing() {
 #[test]
 fn a_count_against_the_rate_limit_allocates_nothing_for_a_known_client() {
     let limit = Limit(NonZeroU32::MIN);
-    let limits = Arc::new(RateLimit { meta: None, total: Some(limit), identity: Some(limit), overrides: Vec::new() });
+    let limits = Arc::new(RateLimit::default().total(limit).identity(limit));
     let (port, client) = (InForce::default(), client());
     assert_eq!(allocations(|| port.limiter(&limits, Instant::now()).check(client.tls.client_id(), Instant::now()).is_ok()), 0);
+}
+
+/// Answers at once.
+#[derive(Clone)]
+struct Hello;
+
+impl Service<Request<()>> for Hello {
+    type Response = Response<()>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<()>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<()>) -> Self::Future {
+        ready(Ok(Response::new(())))
+    }
+}
+
+/// Allocations of a request from its call to its answer.
+fn cost<S: Service<Request<()>>>(service: &mut S, request: Request<()>) -> usize {
+    let mut cx = Context::from_waker(Waker::noop());
+    let before = COUNT.get();
+    assert!(service.poll_ready(&mut cx).is_ready());
+    assert!(black_box(pin!(service.call(request)).as_mut().poll(&mut cx)).is_ready());
+    COUNT.get() - before
+}
+
+#[test]
+fn the_policy_layer_takes_what_it_takes_to_leave_its_permit() {
+    let (_updates, policy) = watch::channel(Arc::new(policy()));
+    let mut service = PolicyLayer::new(policy.clone(), client()).layer(Hello);
+    let permitted = |n: u32| {
+        let mut request = Request::from_parts(request("http://web.ns/api"), ());
+        request.extensions_mut().insert(n);
+        request
+    };
+    cost(&mut service, permitted(0));
+    // The permit, beside whatever extension there is.
+    assert_eq!(cost(&mut service, permitted(1)), 1);
+    let mut closed = PolicyLayer::new(policy, Client { tls: TlsState::NoTls, ..client() }).layer(Hello);
+    // The error, and the reason in it.
+    assert_eq!(cost(&mut closed, permitted(2)), 2);
+}
+
+#[test]
+fn the_filter_layer_takes_nothing_where_headers_are_replaced() {
+    let user = (HeaderName::from_static("x-user"), HeaderValue::from_static("someone"));
+    let replace = HeaderModifier { set: vec![user], remove: vec![HeaderName::from_static("x-other")], ..HeaderModifier::default() };
+    let mut plain = FilterLayer::new(Vec::<Filter>::new(), Vec::new()).layer(Hello);
+    let mut service = FilterLayer::new(vec![Filter::RequestHeaders(replace)], vec![Match::prefix("/api")]).layer(Hello);
+    for _ in 0..2 {
+        assert_eq!(cost(&mut plain, Request::from_parts(request("http://web.ns/api"), ())), 0);
+        assert_eq!(cost(&mut service, Request::from_parts(request("http://web.ns/api"), ())), 0);
+    }
 }

@@ -19,7 +19,7 @@ use http::{
 };
 use http_body_util::Full;
 use meshkit_core::Dice;
-use meshkit_retry::{Budget, Conditions, Params, Plan, RetryLayer, StatusRanges, TimeoutLayer, Timeouts, budget};
+use meshkit_retry::{Budget, Conditions, HeadTimeoutLayer, Params, Plan, RetryLayer, StatusRanges, TimeoutLayer, Timeouts, budget};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
@@ -89,6 +89,8 @@ fn requests(c: &mut Criterion) {
     bench("one retry", Box::new(move |request| send(&mut retried, request)));
     let mut timed = TimeoutLayer::new(timeouts).layer(ok.clone());
     bench("timeouts", Box::new(move |request| send(&mut timed, request)));
+    let mut headed = HeadTimeoutLayer::new(minute).layer(ok.clone());
+    bench("head timeout", Box::new(move |request| send(&mut headed, request)));
     group.finish();
 }
 

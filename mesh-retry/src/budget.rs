@@ -83,6 +83,9 @@ pub struct Budget(Arc<Inner>);
 struct Inner {
     params: Params,
     start: Instant,
+    slot_nanos: u64,
+    /// What is allowed without any request.
+    reserve: f64,
     state: Mutex<State>,
 }
 
@@ -90,52 +93,55 @@ struct Inner {
 struct State {
     /// Number of the newest slot, counted from the start.
     slot: u64,
-    requests: [u32; SLOTS],
-    retries: [u32; RETRY_SLOTS],
+    requests: Window<SLOTS>,
+    retries: Window<RETRY_SLOTS>,
+}
+
+/// Counts by slot, and their sum, which is kept so that no request has to add them up.
+#[derive(Debug)]
+struct Window<const N: usize> {
+    slots: [u32; N],
+    sum: u64,
 }
 
 impl Budget {
     /// Starts counting at `now`.
     #[must_use]
     pub fn new(params: Params, now: Instant) -> Self {
-        Self(Arc::new(Inner { params, start: now, state: Mutex::new(State::default()) }))
+        // From a tenth of a second to six seconds.
+        let slot_nanos = nanos(params.ttl / u32::try_from(SLOTS).expect("a small number")).max(1);
+        let reserve = f64::from(params.min_per_second) * params.ttl.as_secs_f64();
+        Self(Arc::new(Inner { params, start: now, slot_nanos, reserve, state: Mutex::new(State::default()) }))
     }
 
     /// Counts a request.
     pub fn deposit(&self, now: Instant) {
-        self.with(now, |state| {
-            let newest = &mut state.requests[position(state.slot, SLOTS)];
-            *newest = newest.saturating_add(1);
-        });
+        self.with(now, |state| state.requests.count(state.slot));
     }
 
     /// Takes a retry, if there is one left.
     #[must_use]
     pub fn withdraw(&self, now: Instant) -> bool {
-        let params = &self.0.params;
         self.with(now, |state| {
-            let sum = |slots: &[u32]| slots.iter().map(|n| f64::from(*n)).sum::<f64>();
-            let allowed = sum(&state.requests) * params.ratio + f64::from(params.min_per_second) * params.ttl.as_secs_f64();
-            let left = sum(&state.retries) + 1.0 <= allowed;
+            let allowed = state.requests.sum as f64 * self.0.params.ratio + self.0.reserve;
+            let left = state.retries.sum as f64 + 1.0 <= allowed;
             if left {
-                let newest = &mut state.retries[position(state.slot, RETRY_SLOTS)];
-                *newest = newest.saturating_add(1);
+                state.retries.count(state.slot);
             }
             left
         })
     }
 
     fn with<T>(&self, now: Instant, then: impl FnOnce(&mut State) -> T) -> T {
-        let slot_len = self.0.params.ttl / u32::try_from(SLOTS).expect("a small number");
-        let elapsed = now.saturating_duration_since(self.0.start);
-        let slot = u64::try_from(elapsed.as_nanos() / slot_len.as_nanos().max(1)).unwrap_or(u64::MAX);
+        // In 64 bits, which are enough for five hundred years: a division of 128 bits took as long as all the rest.
+        let slot = nanos(now.saturating_duration_since(self.0.start)) / self.0.slot_nanos;
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have read a later clock: then its slot counts.
         let slot = slot.max(state.slot);
         let passed = (slot - state.slot).min(RETRY_SLOTS as u64);
         for n in slot - passed + 1..=slot {
-            state.requests[position(n, SLOTS)] = 0;
-            state.retries[position(n, RETRY_SLOTS)] = 0;
+            state.requests.clear(n);
+            state.retries.clear(n);
         }
         state.slot = slot;
         then(&mut state)
@@ -148,8 +154,32 @@ impl Budget {
     }
 }
 
-fn position(slot: u64, slots: usize) -> usize {
-    usize::try_from(slot % slots as u64).expect("less than the number of slots")
+fn nanos(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(time.subsec_nanos()))
+}
+
+impl<const N: usize> Default for Window<N> {
+    fn default() -> Self {
+        Self { slots: [0; N], sum: 0 }
+    }
+}
+
+impl<const N: usize> Window<N> {
+    fn count(&mut self, slot: u64) {
+        let count = self.at(slot);
+        if let Some(more) = count.checked_add(1) {
+            *count = more;
+            self.sum += 1;
+        }
+    }
+
+    fn clear(&mut self, slot: u64) {
+        self.sum -= u64::from(std::mem::take(self.at(slot)));
+    }
+
+    fn at(&mut self, slot: u64) -> &mut u32 {
+        &mut self.slots[usize::try_from(slot % N as u64).expect("less than the number of slots")]
+    }
 }
 
 impl fmt::Display for InvalidBudget {

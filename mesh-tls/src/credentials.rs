@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc, time::SystemTime};
 
 use meshkit_core::Identity;
 use rustls::{client::verify_server_cert_signed_by_trust_anchor, crypto::CryptoProvider, server::ParsedCertificate, sign::CertifiedKey};
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
 use crate::{KeyPair, TrustAnchors, names};
 
@@ -45,6 +45,21 @@ impl Credentials {
         key: &KeyPair,
         now: SystemTime,
     ) -> Result<Self, InvalidCredentials> {
+        Self::with_key(provider, anchors, name, chain, key.to_pkcs8(), now)
+    }
+
+    /// The same with a key of any kind that the provider can sign with.
+    ///
+    /// # Errors
+    /// See [`InvalidCredentials`].
+    pub fn with_key(
+        provider: &CryptoProvider,
+        anchors: &TrustAnchors,
+        name: &Identity,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        now: SystemTime,
+    ) -> Result<Self, InvalidCredentials> {
         let malformed = |why: &str| InvalidCredentials::Malformed(why.to_owned());
         let (leaf, intermediates) = chain.split_first().ok_or_else(|| malformed("there is no certificate"))?;
         let not_after = names::validity(leaf).ok_or_else(|| malformed("the certificate is not X.509"))?.not_after;
@@ -63,7 +78,7 @@ impl Credentials {
         )
         .map_err(|e| InvalidCredentials::Untrusted(e.to_string()))?;
         let wrong_key = |e: rustls::Error| InvalidCredentials::Key(e.to_string());
-        let signer = provider.key_provider.load_private_key(key.to_pkcs8()).map_err(wrong_key)?;
+        let signer = provider.key_provider.load_private_key(key).map_err(wrong_key)?;
         let certified = CertifiedKey::new(chain, signer);
         certified.keys_match().map_err(wrong_key)?;
         Ok(Self { certified: Arc::new(certified), not_after })

@@ -143,3 +143,44 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsIo<I> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_prefix_comes_first_and_nothing_is_lost_however_it_is_read(
+            prefix in proptest::collection::vec(any::<u8>(), 0..64),
+            rest in proptest::collection::vec(any::<u8>(), 0..64),
+            step in 1usize..20,
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let read = runtime.block_on(async {
+                let mut io = Prefixed::new(prefix.clone(), rest.as_slice());
+                let (mut read, mut part) = (Vec::new(), vec![0; step]);
+                loop {
+                    match io.read(&mut part).await.unwrap() {
+                        0 => break read,
+                        length => read.extend_from_slice(&part[..length]),
+                    }
+                }
+            });
+            prop_assert_eq!(read, [prefix, rest].concat());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_written_goes_straight_through() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let mut io = TlsIo::Plain(Prefixed::new(&b"hello"[..], ours));
+        io.write_all(b"world").await.unwrap();
+        io.shutdown().await.unwrap();
+        let mut written = String::new();
+        theirs.read_to_string(&mut written).await.unwrap();
+        assert_eq!((written.as_str(), io.alpn()), ("world", None));
+    }
+}

@@ -5,6 +5,7 @@ pub mod anchors;
 pub mod client_hello;
 pub mod connect;
 mod credentials;
+mod error;
 pub mod io;
 pub mod key;
 pub mod names;
@@ -15,10 +16,11 @@ mod store;
 pub mod transport_header;
 mod verify;
 
-pub use accept::{ClientTls, accept};
+pub use accept::{Accept, AcceptLayer, Accepted, ClientTls, accept};
 pub use anchors::TrustAnchors;
-pub use connect::{Connector, connect};
+pub use connect::{Connect, ConnectLayer, Connector, connect};
 pub use credentials::{Credentials, InvalidCredentials};
+pub use error::{HandshakeError, Reason, WrongIdentity};
 pub use io::{Prefixed, TlsIo};
 pub use key::KeyPair;
 #[cfg(feature = "aws-lc-rs")]

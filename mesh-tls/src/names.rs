@@ -19,14 +19,24 @@ pub struct Validity {
 /// has none.
 #[must_use]
 pub fn identities(certificate: &CertificateDer<'_>) -> Vec<Identity> {
-    let Some(certificate) = parse(certificate) else { return Vec::new() };
-    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
+    found(certificate, |names| names.collect()).unwrap_or_default()
+}
+
+/// The first of the [`identities`]: who a client is.
+#[must_use]
+pub fn first_identity(certificate: &CertificateDer<'_>) -> Option<Identity> {
+    found(certificate, |names| names.next()).flatten()
+}
+
+fn found<T>(certificate: &CertificateDer<'_>, take: impl FnOnce(&mut dyn Iterator<Item = Identity>) -> T) -> Option<T> {
+    let certificate = parse(certificate)?;
+    let names = certificate.subject_alternative_name().ok()??;
     let identity = |name: &GeneralName<'_>| match name {
         GeneralName::DNSName(name) => name.parse().ok(),
         GeneralName::URI(uri) => uri.parse().ok(),
         _ => None,
     };
-    names.value.general_names.iter().filter_map(identity).collect()
+    Some(take(&mut names.value.general_names.iter().filter_map(identity)))
 }
 
 /// The certificate's validity, or `None` if it cannot be read.
@@ -58,6 +68,7 @@ mod tests {
         let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
         let names: Vec<_> = identities(certificate.der()).iter().map(ToString::to_string).collect();
         assert_eq!(names, ["web.emojivoto", "spiffe://td/ns/web"]);
+        assert_eq!(first_identity(certificate.der()).unwrap().as_str(), "web.emojivoto");
     }
 
     proptest! {

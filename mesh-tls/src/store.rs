@@ -1,17 +1,20 @@
 use std::{
     fmt,
     sync::{Arc, OnceLock},
+    time::SystemTime,
 };
 
-use meshkit_core::{Identity, endpoint::ServerTls};
+use meshkit_core::{Clock, Identity, SystemClock, endpoint::ServerTls};
 use rustls::{
     ClientConfig, ServerConfig,
     client::Resumption,
     crypto::CryptoProvider,
     server::{NoServerSessionStorage, WebPkiClientVerifier},
     sign::SingleCertAndKey,
+    time_provider::TimeProvider,
     version::TLS13,
 };
+use rustls_pki_types::UnixTime;
 use tokio::sync::watch;
 
 use crate::{Credentials, TrustAnchors, transport_header, verify::ExpectIdentity};
@@ -25,11 +28,16 @@ pub struct Store {
 /// What handshakes use until the next swap.
 pub struct Snapshot {
     provider: Arc<CryptoProvider>,
+    date: Date,
     anchors: TrustAnchors,
     name: Identity,
     credentials: Option<Credentials>,
     server: OnceLock<Result<Servers, rustls::Error>>,
 }
+
+/// Tells rustls when it is.
+#[derive(Clone, Debug)]
+struct Date(Arc<dyn Clock>);
 
 struct Servers {
     plain: Arc<ServerConfig>,
@@ -54,8 +62,17 @@ impl Store {
     pub fn new(provider: Arc<CryptoProvider>, anchors: TrustAnchors, name: Identity) -> Result<Self, rustls::Error> {
         // Fails for every snapshot or for none.
         ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&[&TLS13])?;
-        let snapshot = Snapshot { provider, anchors, name, credentials: None, server: OnceLock::new() };
+        let date = Date(Arc::new(SystemClock));
+        let snapshot = Snapshot { provider, date, anchors, name, credentials: None, server: OnceLock::new() };
         Ok(Self { snapshots: watch::Sender::new(Arc::new(snapshot)) })
+    }
+
+    /// Says who tells whether a certificate is valid now. By default the machine's clock.
+    #[must_use]
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        self.snapshots
+            .send_modify(|s| *s = Arc::new(Snapshot { date: Date(clock), ..s.replaced(s.anchors.clone(), s.credentials.clone()) }));
+        self
     }
 
     /// The newest snapshot.
@@ -83,8 +100,8 @@ impl Store {
 
 impl Snapshot {
     fn replaced(&self, anchors: TrustAnchors, credentials: Option<Credentials>) -> Self {
-        let (provider, name) = (Arc::clone(&self.provider), self.name.clone());
-        Self { provider, anchors, name, credentials, server: OnceLock::new() }
+        let (provider, date, name) = (Arc::clone(&self.provider), self.date.clone(), self.name.clone());
+        Self { provider, date, anchors, name, credentials, server: OnceLock::new() }
     }
 
     /// Who this workload is.
@@ -127,7 +144,7 @@ impl Snapshot {
             .allow_unauthenticated()
             .build()
             .map_err(|e| rustls::Error::General(e.to_string()))?;
-        let mut plain = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+        let mut plain = ServerConfig::builder_with_details(Arc::clone(&self.provider), Arc::new(self.date.clone()))
             .with_protocol_versions(&[&TLS13])?
             .with_client_cert_verifier(clients)
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(credentials.certified())));
@@ -145,7 +162,7 @@ impl Snapshot {
     pub fn client(&self, server: &ServerTls, tag: Tag) -> Result<Arc<ClientConfig>, rustls::Error> {
         let verifier =
             ExpectIdentity { roots: self.anchors.roots(), provider: Arc::clone(&self.provider), expected: server.identity.clone() };
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+        let builder = ClientConfig::builder_with_details(Arc::clone(&self.provider), Arc::new(self.date.clone()))
             .with_protocol_versions(&[&TLS13])?
             // Dangerous is only what it would be not to check: this verifier checks the chain, and an identity instead of a host name.
             .dangerous()
@@ -169,5 +186,12 @@ impl fmt::Debug for Snapshot {
             .field("anchors", &self.anchors)
             .field("credentials", &self.credentials)
             .finish_non_exhaustive()
+    }
+}
+
+impl TimeProvider for Date {
+    fn current_time(&self) -> Option<UnixTime> {
+        // A date before 1970 is no date at all: nothing is valid then.
+        self.0.now().duration_since(SystemTime::UNIX_EPOCH).ok().map(UnixTime::since_unix_epoch)
     }
 }

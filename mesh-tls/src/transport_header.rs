@@ -116,20 +116,26 @@ impl TransportHeader {
     /// The header's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut message = vec![0x08];
-        put_varint(&mut message, u64::from(self.port.get()));
+        // Two varints of at most ten bytes with their keys, the name, the protocol.
+        let room = PREFIX_LEN + 26 + self.name.as_ref().map_or(0, String::len);
+        let mut bytes = Vec::with_capacity(room);
+        bytes.extend_from_slice(PREFACE);
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.push(0x08);
+        put_varint(&mut bytes, u64::from(self.port.get()));
         if let Some(name) = &self.name {
-            message.push(0x12);
-            put_varint(&mut message, name.len() as u64);
-            message.extend_from_slice(name.as_bytes());
+            bytes.push(0x12);
+            put_varint(&mut bytes, name.len() as u64);
+            bytes.extend_from_slice(name.as_bytes());
         }
         match self.protocol {
-            Some(SessionProtocol::Http1) => message.extend_from_slice(&[0x1a, 2, 0x0a, 0]),
-            Some(SessionProtocol::Http2) => message.extend_from_slice(&[0x1a, 2, 0x12, 0]),
+            Some(SessionProtocol::Http1) => bytes.extend_from_slice(&[0x1a, 2, 0x0a, 0]),
+            Some(SessionProtocol::Http2) => bytes.extend_from_slice(&[0x1a, 2, 0x12, 0]),
             None => {}
         }
-        let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-        [PREFACE.as_slice(), &length.to_be_bytes(), &message].concat()
+        let length = u32::try_from(bytes.len() - PREFIX_LEN).unwrap_or(u32::MAX);
+        bytes[PREFACE.len()..PREFIX_LEN].copy_from_slice(&length.to_be_bytes());
+        bytes
     }
 
     /// Writes the header.

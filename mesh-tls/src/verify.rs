@@ -1,6 +1,6 @@
 //! Is the server who it is expected to be?
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use meshkit_core::Identity;
 use rustls::{
@@ -14,7 +14,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use crate::names;
+use crate::{WrongIdentity, names};
 
 /// Trusts a server whose chain leads to an anchor and whose leaf names the expected identity. The name asked for in the handshake plays no
 /// part: it only selects which proxy terminates.
@@ -23,13 +23,6 @@ pub(crate) struct ExpectIdentity {
     pub(crate) roots: Arc<RootCertStore>,
     pub(crate) provider: Arc<CryptoProvider>,
     pub(crate) expected: Identity,
-}
-
-/// The server proved to be somebody else.
-#[derive(Debug)]
-struct WrongIdentity {
-    wanted: Identity,
-    found: Vec<Identity>,
 }
 
 impl ServerCertVerifier for ExpectIdentity {
@@ -48,7 +41,7 @@ impl ServerCertVerifier for ExpectIdentity {
         if found.contains(&self.expected) {
             return Ok(ServerCertVerified::assertion());
         }
-        let wrong = WrongIdentity { wanted: self.expected.clone(), found };
+        let wrong = WrongIdentity::new(self.expected.clone(), found);
         Err(CertificateError::Other(OtherError(Arc::new(wrong))).into())
     }
 
@@ -74,12 +67,3 @@ impl ServerCertVerifier for ExpectIdentity {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
-
-impl fmt::Display for WrongIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let found: Vec<_> = self.found.iter().map(Identity::as_str).collect();
-        write!(f, "certificate does not match TLS identity: wanted {}, found {found:?}", self.wanted)
-    }
-}
-
-impl std::error::Error for WrongIdentity {}

@@ -159,13 +159,12 @@ impl<S> Pool<S> {
     }
 
     fn choose(&self, now: Instant, dice: &Dice) -> Option<&Arc<Entry<S>>> {
-        let Some(zone) = self.zone else {
-            return self.other.pick(now, dice).map(|(entry, _)| entry);
-        };
+        let Some(zone) = self.zone else { return self.other.pick(now, dice) };
         let (local, other) = (self.local.pick(now, dice), self.other.pick(now, dice));
-        match zone.decide(local.map(|p| p.1), self.local.len(), other.map(|p| p.1))? {
-            Side::Local => local.map(|p| p.0),
-            Side::Other => other.map(|p| p.0),
+        let loads = (local.map(|entry| self.local.load(entry, now)), other.map(|entry| self.other.load(entry, now)));
+        match zone.decide(loads.0, self.local.len(), loads.1)? {
+            Side::Local => local,
+            Side::Other => other,
         }
     }
 

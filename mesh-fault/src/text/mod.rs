@@ -21,6 +21,7 @@
 //! Numbers are decimal and without a sign. There may be blanks around a value, and around the items inside of parentheses and of a list.
 //! Without a share, every request is hit. The peers of `fault.mesh/from` are meant by all of the other annotations; without it, everybody is.
 
+mod invalid;
 mod share;
 mod time;
 mod value;
@@ -28,10 +29,9 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-
 use meshkit_core::Ratio;
 
+pub use self::invalid::{InvalidFault, InvalidFaults};
 use self::share::{percentage, share};
 use crate::{Fault, Faults, Kind, Peers, peers};
 
@@ -49,52 +49,15 @@ pub const FROM: &str = "fault.mesh/from";
 /// All of the annotations, for whoever wants to find misspelled ones: others with this prefix mean nothing.
 pub const ANNOTATIONS: [&str; 5] = [ABORT, DELAY, THROTTLE, RESET, FROM];
 
-/// An annotation does not describe a fault.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidFault {
-    field: &'static str,
-    value: String,
-    /// What is wrong within the value, if it is not the whole of it.
-    part: Option<String>,
-    wanted: &'static str,
-}
-
 /// Reads the value of one annotation.
 type Read = fn(&str) -> Result<(Kind, Ratio), InvalidFault>;
-
-impl InvalidFault {
-    fn new(field: &'static str, value: &str, wanted: &'static str) -> Self {
-        Self { field, value: shortened(value), part: None, wanted }
-    }
-
-    /// What was seen so far is a part of this.
-    fn within(mut self, value: &str) -> Self {
-        let value = shortened(value);
-        if value != self.value {
-            self.part = Some(std::mem::replace(&mut self.value, value));
-        }
-        self
-    }
-
-    /// The annotation.
-    #[must_use]
-    pub const fn field(&self) -> &'static str {
-        self.field
-    }
-
-    /// What it says, or the beginning of it.
-    #[must_use]
-    pub fn value(&self) -> &str {
-        &self.value
-    }
-}
 
 impl Faults {
     /// Reads the annotations, given a way to look one up. Without any, there are no faults.
     ///
     /// # Errors
-    /// All that is wrong with them, one error for each annotation.
-    pub fn from_annotations<'a>(annotation: impl Fn(&str) -> Option<&'a str>) -> Result<Self, Vec<InvalidFault>> {
+    /// All that is wrong with them, one [`InvalidFault`] for each annotation.
+    pub fn from_annotations<'a>(annotation: impl Fn(&str) -> Option<&'a str>) -> Result<Self, InvalidFaults> {
         let (mut faults, mut errors) = (Vec::new(), Vec::new());
         let from = annotation(FROM).map_or(Ok(Peers::Everybody), from).unwrap_or_else(|error| {
             errors.push(error);
@@ -108,7 +71,7 @@ impl Faults {
                 None => {}
             }
         }
-        if errors.is_empty() { Ok(faults.into()) } else { Err(errors) }
+        if errors.is_empty() { Ok(faults.into()) } else { Err(InvalidFaults::new(errors)) }
     }
 
     /// The annotations that say the same; faults of one kind after the first, and peers that differ, cannot be said.
@@ -187,19 +150,3 @@ fn end_of_first(text: &str) -> usize {
     }
     end
 }
-
-fn shortened(text: &str) -> String {
-    text.chars().take(300).collect()
-}
-
-impl fmt::Display for InvalidFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { field, value, part, wanted } = self;
-        match part {
-            Some(part) => write!(f, "{field}: {part:?} in {value:?} is not {wanted}"),
-            None => write!(f, "{field}: {value:?} is not {wanted}"),
-        }
-    }
-}
-
-impl std::error::Error for InvalidFault {}

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{Abort, Delay, Rate};
 
-fn read(pairs: &[(&str, &'static str)]) -> Result<Faults, Vec<InvalidFault>> {
+fn read(pairs: &[(&str, &'static str)]) -> Result<Faults, InvalidFaults> {
     let map: BTreeMap<_, _> = pairs.iter().copied().collect();
     Faults::from_annotations(|name| map.get(name).copied())
 }
@@ -49,6 +49,10 @@ fn every_wrong_annotation_is_named() {
     let errors = read(&[(ABORT, "700"), (DELAY, "soon"), (THROTTLE, "0B/s"), (RESET, "101%"), (FROM, "?")]).unwrap_err();
     let fields: Vec<_> = errors.iter().map(InvalidFault::field).collect();
     assert_eq!(fields, [FROM, DELAY, RESET, ABORT, THROTTLE]);
+    // Told together, as one error.
+    let error: Box<dyn std::error::Error + Send + Sync> = errors.clone().into();
+    let told: Vec<_> = errors.into_iter().map(|error| error.to_string()).collect();
+    assert_eq!(error.to_string(), told.join("; "));
 }
 
 #[test]

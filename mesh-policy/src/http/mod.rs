@@ -83,6 +83,13 @@ pub struct FailureInjector<T> {
 impl crate::route::Match for Match {
     type Specificity = Specificity;
 
+    fn may_match(&self, request: &Parts) -> bool {
+        match &self.path {
+            Some(path @ (PathMatch::Exact(_) | PathMatch::Prefix(_))) => path.matches(request.uri.path()).is_some(),
+            Some(PathMatch::Regex(_)) | None => true,
+        }
+    }
+
     fn matches(&self, request: &Parts) -> Option<Specificity> {
         if self.method.as_ref().is_some_and(|method| *method != request.method) {
             return None;

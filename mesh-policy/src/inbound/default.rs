@@ -3,11 +3,7 @@ use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 use ipnet::IpNet;
 
 use super::{Policy, Protocol};
-use crate::{
-    Meta,
-    authorization::{Authentication, Authorization, Suffix},
-    net::Network,
-};
+use crate::{Meta, authorization::Authorization};
 
 /// Who may call where no object says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,18 +32,17 @@ impl DefaultPolicy {
     #[must_use]
     pub fn policy(self, cluster: &[IpNet], detect_timeout: Duration) -> Policy {
         let server = Meta::builtin(self.name());
-        let any_identity = || Authentication::TlsAuthenticated { identities: [].into(), suffixes: vec![Suffix::of_labels::<&str>(&[])] };
-        let in_cluster = || cluster.iter().copied().map(Network::from).collect();
-        let (networks, authentication) = match self {
+        let everybody = Authorization::new(server.clone());
+        let authorization = match self {
             Self::Deny => {
                 return Policy { protocol: Protocol::Opaque, server, authorizations: [].into() };
             }
-            Self::Audit | Self::AllUnauthenticated => (Network::all(), Authentication::Unauthenticated),
-            Self::AllAuthenticated => (Network::all(), any_identity()),
-            Self::ClusterUnauthenticated => (in_cluster(), Authentication::Unauthenticated),
-            Self::ClusterAuthenticated => (in_cluster(), any_identity()),
+            Self::Audit | Self::AllUnauthenticated => everybody,
+            Self::AllAuthenticated => everybody.any_identity(),
+            Self::ClusterUnauthenticated => everybody.networks(cluster.iter().copied()),
+            Self::ClusterAuthenticated => everybody.networks(cluster.iter().copied()).any_identity(),
         };
-        let authorizations: Arc<[_]> = [Authorization { networks, authentication, meta: server.clone() }].into();
+        let authorizations: Arc<[_]> = [authorization].into();
         Policy { protocol: Protocol::detect(detect_timeout, Arc::clone(&authorizations)), server, authorizations }
     }
 

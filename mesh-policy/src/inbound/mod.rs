@@ -13,9 +13,8 @@ pub use denied::Denied;
 use self::denied::Why;
 use crate::{
     Meta,
-    authorization::{Authentication, Authorization, Client, Mismatch},
+    authorization::{Authorization, Client, Mismatch},
     grpc, http,
-    net::Network,
     rate_limit::RateLimit,
     route::{self, Route, Rule},
 };
@@ -135,7 +134,7 @@ impl Policy {
     #[must_use]
     pub fn invalid(message: impl Into<Arc<str>>, detect_timeout: Duration) -> Self {
         let (message, meta) = (message.into(), Meta::builtin("invalid"));
-        let anyone = Authorization { networks: Network::all(), authentication: Authentication::Unauthenticated, meta: meta.clone() };
+        let anyone = Authorization::new(meta.clone());
         let mut route: HttpRoute = default_route([anyone].into());
         for rule in &mut route.rules {
             rule.policy.filters = [http::Filter::InternalError(Arc::clone(&message))].into();

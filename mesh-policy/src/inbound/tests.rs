@@ -56,11 +56,7 @@ fn a_spiffe_client_is_not_just_any_identity() {
 }
 
 fn permit(name: &str, id: &str) -> Authorization {
-    Authorization {
-        networks: Network::all(),
-        authentication: Authentication::TlsAuthenticated { identities: [id.parse().unwrap()].into(), suffixes: vec![] },
-        meta: Meta::builtin(name),
-    }
+    Authorization::new(Meta::builtin(name)).identities([id.parse().unwrap()])
 }
 
 fn http1(server: Vec<Authorization>, routes: Vec<(&str, Vec<Authorization>)>) -> Policy {
@@ -131,7 +127,7 @@ fn the_first_authorization_that_matches_names_the_verdict() {
 
 #[test]
 fn a_client_that_needs_no_certificate_still_needs_tls() {
-    let tls = Authorization { authentication: Authentication::TlsUnauthenticated, ..permit("tls", "web.ns") };
+    let tls = permit("tls", "web.ns").tls();
     let policy = http1(vec![tls], vec![("/", vec![])]);
     assert!(allows(&policy, &Client { ip: [10, 0, 0, 1].into(), tls: TlsState::Terminated { client_id: None } }));
     assert!(allows(&policy, &meshed("web.ns")));

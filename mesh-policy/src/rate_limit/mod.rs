@@ -11,8 +11,8 @@ pub use limiter::{InForce, Limiter, MAX_IDENTITIES};
 
 use crate::Meta;
 
-/// Limits on the requests of a port.
-#[derive(Clone, Debug, PartialEq)]
+/// Limits on the requests of a port; none by default.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RateLimit {
     /// The object that they come from.
     pub meta: Option<Meta>,
@@ -54,6 +54,44 @@ pub enum Scope {
 pub struct RateLimited {
     scope: Scope,
     limit: Limit,
+}
+
+impl RateLimit {
+    /// Names the object that the limits come from.
+    #[must_use]
+    pub fn meta(mut self, meta: Meta) -> Self {
+        self.meta = Some(meta);
+        self
+    }
+
+    /// Limits all requests together.
+    #[must_use]
+    pub const fn total(mut self, limit: Limit) -> Self {
+        self.total = Some(limit);
+        self
+    }
+
+    /// Limits the requests of each identity.
+    #[must_use]
+    pub const fn identity(mut self, limit: Limit) -> Self {
+        self.identity = Some(limit);
+        self
+    }
+
+    /// Limits these identities, together, by another number than the rest.
+    #[must_use]
+    pub fn of(mut self, clients: impl IntoIterator<Item = Identity>, limit: Limit) -> Self {
+        self.overrides.push(Override { limit, clients: clients.into_iter().collect() });
+        self
+    }
+}
+
+impl Limit {
+    /// So many requests a second; `None` for zero, which would be no limit but a refusal.
+    #[must_use]
+    pub fn per_second(requests: u32) -> Option<Self> {
+        NonZeroU32::new(requests).map(Self)
+    }
 }
 
 impl RateLimited {

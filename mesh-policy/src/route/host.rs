@@ -50,24 +50,31 @@ impl HostMatch {
     #[must_use]
     pub fn matches(&self, host: &str) -> Option<HostSpecificity> {
         match self {
-            Self::Exact(name) => without_dot(host, name).eq_ignore_ascii_case(name).then_some(HostSpecificity::Exact(name.len())),
+            Self::Exact(name) => same(without_dot(host, name), name.as_bytes()).then_some(HostSpecificity::Exact(name.len())),
             // The domain above all.
             Self::Suffix(suffix) if suffix.is_empty() => Some(HostSpecificity::Suffix(0)),
             Self::Suffix(suffix) => {
-                let host = without_dot(host, suffix);
-                let split = host.len().checked_sub(suffix.len() + 1)?;
                 // By bytes: an offset may fall into the middle of a character.
-                let (front, back) = host.as_bytes().split_at(split);
-                let below = back.first() == Some(&b'.') && back[1..].eq_ignore_ascii_case(suffix.as_bytes());
-                (below && !front.is_empty()).then_some(HostSpecificity::Suffix(suffix.len()))
+                let host = without_dot(host, suffix);
+                let dot = host.len().checked_sub(suffix.len() + 1)?;
+                let below = dot > 0 && host[dot] == b'.' && same(&host[dot + 1..], suffix.as_bytes());
+                below.then_some(HostSpecificity::Suffix(suffix.len()))
             }
         }
     }
 }
 
 /// The root's dot counts only where the pattern has it, too.
-fn without_dot<'a>(host: &'a str, pattern: &str) -> &'a str {
-    if pattern.ends_with('.') { host } else { host.strip_suffix('.').unwrap_or(host) }
+fn without_dot<'a>(host: &'a str, pattern: &str) -> &'a [u8] {
+    match host.as_bytes() {
+        [front @ .., b'.'] if pattern.as_bytes().last() != Some(&b'.') => front,
+        whole => whole,
+    }
+}
+
+/// Without regard to case. Nearly all names are lower case, and comparing those is one step.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && (one == other || one.eq_ignore_ascii_case(other))
 }
 
 #[cfg(test)]

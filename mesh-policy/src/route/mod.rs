@@ -46,6 +46,12 @@ pub trait Match {
     /// How specific it is: greater wins.
     type Specificity: Ord;
 
+    /// False if it takes no more than a look to see that the request is not meant. Asked first, of every rule.
+    fn may_match(&self, request: &Parts) -> bool {
+        let _ = request;
+        true
+    }
+
     /// `None` if the request is not meant.
     fn matches(&self, request: &Parts) -> Option<Self::Specificity>;
 
@@ -81,8 +87,14 @@ pub fn find<'a, M: Match, P>(routes: &'a [Route<M, P>], request: &Parts) -> Opti
     let requested = host::requested(request);
     let mut best: Option<Candidate<'a, M, P>> = None;
     for route in routes {
+        // Most routes among many are told apart here, without another step into memory for their hosts.
+        let may_match = |rule: &&Rule<M, P>| rule.matches.is_empty() || rule.matches.iter().any(|m| m.may_match(request));
+        let mut rules = route.rules.iter().filter(may_match).peekable();
+        if rules.peek().is_none() {
+            continue;
+        }
         let Some(host) = host::best(&route.hosts, requested) else { continue };
-        for rule in &route.rules {
+        for rule in rules {
             let Some((specificity, matched)) = best_of(&rule.matches, request) else { continue };
             let key = (host, specificity);
             // Strictly better: of equals, the first stays.

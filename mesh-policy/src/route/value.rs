@@ -51,9 +51,13 @@ impl PathMatch {
             // Also the targets that are not paths: `*`, and the authority of CONNECT.
             Self::Prefix(prefix) if prefix == "/" => Some(1),
             Self::Prefix(prefix) => {
-                let segments = prefix.trim_end_matches('/');
-                let rest = path.strip_prefix(segments)?;
-                (rest.is_empty() || rest.starts_with('/')).then_some(segments.len())
+                let (mut segments, path) = (prefix.as_bytes(), path.as_bytes());
+                while let [front @ .., b'/'] = segments {
+                    segments = front;
+                }
+                // Where the prefix ends is looked at first: one byte tells most of the others apart, among hundreds of rules.
+                let ends = path.len() == segments.len() || path.get(segments.len()) == Some(&b'/');
+                (ends && path.starts_with(segments)).then_some(segments.len())
             }
             Self::Regex(regex) => regex.is_match(path).then_some(path.len()),
         }

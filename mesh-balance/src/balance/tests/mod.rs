@@ -31,6 +31,7 @@ use crate::{
 
 mod breakers;
 mod lifetime;
+mod lost;
 mod picking;
 mod waiting;
 

@@ -99,3 +99,26 @@ async fn endpoints_that_push_back_are_passed_over() {
     world.ready(1, true);
     assert_eq!(waiting.await.unwrap().unwrap(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_two_endpoints_one_gets_nearly_all_sequential_requests_and_both_get_concurrent_ones() {
+    let world = World::default();
+    let (mut svc, updates, _driver) = world.balance(Config::default());
+    updates.send(add([1, 2])).unwrap();
+    settle().await;
+    world.slow([(1, 10), (2, 12)]);
+    for _ in 0..500 {
+        svc.ready().await.unwrap().call(()).await.unwrap();
+    }
+    let (one, two) = (world.served(1), world.served(2));
+    // Both are always drawn, and nothing is pending: the lower average wins.
+    assert!(one.max(two) >= 450, "{one} and {two}");
+    for _ in 0..500 {
+        let calls: Vec<_> = (0..8).map(|_| tokio::spawn(svc.call(()))).collect();
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+    }
+    let (one, two) = (world.served(1) - one, world.served(2) - two);
+    assert!(one.abs_diff(two) < 800, "{one} and {two} of 4000");
+}

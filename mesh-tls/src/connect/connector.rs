@@ -1,19 +1,21 @@
-//! The client's end of a handshake.
-
 use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use bytes::Bytes;
 use meshkit_core::endpoint::ServerTls;
 use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
 };
 
-use crate::{Snapshot, Tag, TlsIo, TransportHeader, transport_header};
+use super::Handshake;
+use crate::{
+    Snapshot, Tag, TlsIo, TransportHeader,
+    error::{HandshakeError, Peer},
+};
 
 /// Shakes hands with one endpoint, over and over. Clones share what was prepared for the current snapshot.
 #[derive(Clone, Debug)]
@@ -44,7 +46,7 @@ impl Connector {
     /// header, as it would from a client that knows of none.
     ///
     /// # Errors
-    /// The peer is not who it must be, refuses, breaks off, or is not there.
+    /// The peer is not who it must be, refuses, breaks off, or is not there: a [`HandshakeError`] within.
     ///
     /// # Cancel safety
     /// Dropping the future drops the connection.
@@ -52,16 +54,21 @@ impl Connector {
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut stream = connect(io, &self.0.server, self.config()?).await?;
-        if let Some(header) = header
-            && stream.alpn() == Some(transport_header::ALPN)
-        {
-            header.write(&mut stream).await?;
-        }
-        Ok(stream)
+        Ok(self.handshake(io, header.map(|header| header.encode().into())).await?)
     }
 
-    fn config(&self) -> io::Result<Arc<ClientConfig>> {
+    /// One handshake with the newest snapshot.
+    pub(crate) fn handshake<I>(&self, io: I, header: Option<Bytes>) -> Handshake<I>
+    where
+        I: AsyncRead + AsyncWrite + Unpin,
+    {
+        match self.config() {
+            Ok(config) => Handshake::new(io, &self.0.server, config, header),
+            Err(error) => Handshake::refused(HandshakeError::from_rustls(Peer::Server, error)),
+        }
+    }
+
+    fn config(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
         let snapshot = Arc::clone(&self.0.snapshots.borrow());
         let mut prepared = self.0.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, config)) = prepared.as_ref()
@@ -69,7 +76,7 @@ impl Connector {
         {
             return Ok(Arc::clone(config));
         }
-        let config = snapshot.client(&self.0.server, self.0.tag).map_err(io::Error::other)?;
+        let config = snapshot.client(&self.0.server, self.0.tag)?;
         *prepared = Some((snapshot, Arc::clone(&config)));
         Ok(config)
     }
@@ -78,7 +85,7 @@ impl Connector {
 /// One handshake.
 ///
 /// # Errors
-/// The peer is not who it must be, refuses, breaks off, or is not there.
+/// The peer is not who it must be, refuses, breaks off, or is not there: a [`HandshakeError`] within.
 ///
 /// # Cancel safety
 /// Dropping the future drops the connection.
@@ -86,9 +93,5 @@ pub async fn connect<I>(io: I, server: &ServerTls, config: Arc<ClientConfig>) ->
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
-    let name = ServerName::try_from(server.server_name.to_string()).map_err(|_| {
-        io::Error::new(io::ErrorKind::InvalidInput, format!("{:?} cannot be asked for as a server name", server.server_name))
-    })?;
-    let stream = tokio_rustls::TlsConnector::from(config).connect(name, io).await?;
-    Ok(TlsIo::Client(Box::new(stream)))
+    Ok(Handshake::new(io, server, config, None).await?)
 }

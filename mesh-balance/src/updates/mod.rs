@@ -1,5 +1,8 @@
 //! Sources of updates for a [`Driver`](crate::Driver), besides any other stream.
 
+mod checked;
+mod ledger;
+
 use std::{
     pin::Pin,
     task::{Context, Poll},
@@ -8,6 +11,9 @@ use std::{
 use futures_core::Stream;
 use meshkit_core::{Endpoint, Update};
 use tokio::sync::mpsc;
+
+pub use checked::{Check, Checked, Discovery, checked};
+pub use ledger::Ledger;
 
 /// One update, and the end: the stream of [`fixed`].
 #[derive(Debug)]
