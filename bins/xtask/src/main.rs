@@ -1,7 +1,8 @@
-//! Development tasks: `cargo xtask setup | test | cluster`. Standard library only, so that it builds in a second.
+//! Development tasks: `cargo xtask setup | test | image | cluster`. Standard library only, so that it builds in a second.
 
 mod cluster;
 mod fuzz;
+mod image;
 mod setup;
 mod step;
 mod test;
@@ -22,6 +23,10 @@ fn main() -> ExitCode {
         ["setup"] => setup::run(),
         ["test"] => setup::run().and_then(|()| test::all()),
         ["test", "--only", step] => test::one(step),
+        ["image", rest @ ..] => match image::run(rest) {
+            Some(done) => done,
+            None => return usage(),
+        },
         ["cluster", rest @ ..] => match cluster::run(rest) {
             Some(done) => done,
             None => return usage(),
@@ -38,6 +43,6 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("{USAGE}\n{}", cluster::USAGE);
+    eprintln!("{USAGE}\n{}\n{}", image::USAGE, cluster::USAGE);
     ExitCode::from(64)
 }

@@ -14,8 +14,11 @@ pub(crate) struct Image {
     /// Name and tag.
     pub(crate) reference: String,
     pub(crate) entrypoint: Vec<String>,
+    /// What the entrypoint gets if a container says nothing else.
+    pub(crate) arguments: Vec<String>,
     /// A numeric user, root if empty.
     pub(crate) user: String,
+    pub(crate) labels: Vec<(String, String)>,
 }
 
 /// What a path is, that somebody wants as an image.
@@ -107,10 +110,14 @@ fn config(image: &Image, layer_sha256: &str) -> String {
         "aarch64" => "arm64",
         other => other,
     };
-    let entrypoint = image.entrypoint.iter().map(|word| quote(word)).collect::<Vec<_>>().join(",");
+    let list = |words: &[String]| words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(",");
+    let labels: Vec<_> = image.labels.iter().map(|(name, value)| format!("{}:{}", quote(name), quote(value))).collect();
     format!(
-        r#"{{"architecture":"{architecture}","os":"linux","config":{{"Entrypoint":[{entrypoint}],"User":{user},"WorkingDir":"/","Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}},"rootfs":{{"type":"layers","diff_ids":["sha256:{layer_sha256}"]}},"history":[{{"created_by":"cargo xtask cluster"}}]}}"#,
+        r#"{{"architecture":"{architecture}","os":"linux","config":{{"Entrypoint":[{entrypoint}],"Cmd":[{arguments}],"User":{user},"WorkingDir":"/","Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],"Labels":{{{labels}}}}},"rootfs":{{"type":"layers","diff_ids":["sha256:{layer_sha256}"]}},"history":[{{"created_by":"cargo xtask"}}]}}"#,
+        entrypoint = list(&image.entrypoint),
+        arguments = list(&image.arguments),
         user = quote(&image.user),
+        labels = labels.join(","),
     )
 }
 
@@ -154,7 +161,13 @@ mod tests {
         let dir = folder("archive");
         state::make_folder(&dir.join("root/etc")).unwrap();
         state::write(&dir.join("root/etc/motd"), "hello").unwrap();
-        let image = Image { reference: "localhost/a:1".into(), entrypoint: vec!["/a".into(), "b \"c\"".into()], user: "65534".into() };
+        let image = Image {
+            reference: "localhost/a:1".into(),
+            entrypoint: vec!["/a".into(), "b \"c\"".into()],
+            arguments: vec!["d".into()],
+            user: "65534".into(),
+            labels: vec![("e".into(), "f\\g".into()), ("h".into(), String::new())],
+        };
         let archive = dir.join("a.tar");
         build(&dir.join("root"), &image, &archive).unwrap();
         assert_eq!(Kind::of(&archive), Ok(Kind::Archive));
@@ -165,7 +178,8 @@ mod tests {
         let manifest = state::read(&dir.join("manifest.json")).unwrap();
         assert_eq!(manifest, r#"[{"Config":"config.json","RepoTags":["localhost/a:1"],"Layers":["layer.tar"]}]"#);
         let config = state::read(&dir.join("config.json")).unwrap();
-        assert!(config.contains(r#""Entrypoint":["/a","b \"c\""],"User":"65534""#), "{config}");
+        assert!(config.contains(r#""Entrypoint":["/a","b \"c\""],"Cmd":["d"],"User":"65534""#), "{config}");
+        assert!(config.contains(r#""Labels":{"e":"f\\g","h":""}"#), "{config}");
         let sum = program(10, "sha256sum").arg(dir.join("layer.tar")).output().unwrap();
         assert!(config.contains(&format!("sha256:{}", &sum[..64])), "{config}");
         let listed = tar(&["-tvf", "layer.tar"]);

@@ -8,13 +8,13 @@ mod certificates;
 mod cgroups;
 #[expect(clippy::module_inception, reason = "it is the one thing that this module is about")]
 mod cluster;
-mod command;
+pub(crate) mod command;
 mod components;
 mod config;
 mod dns;
 mod down;
 mod go;
-mod image;
+pub(crate) mod image;
 mod link;
 mod namespace;
 mod network;
@@ -22,7 +22,7 @@ mod options;
 mod plan;
 mod programs;
 mod scripts;
-mod state;
+pub(crate) mod state;
 mod status;
 mod up;
 mod wait;
@@ -94,10 +94,16 @@ fn permitted() -> Result<(), String> {
     if cfg!(target_os = "linux") && root { Ok(()) } else { Err("a cluster needs Linux and root".into()) }
 }
 
-/// What `cargo xtask test` does before the tests, so that none of them waits for a compiler.
+/// What `cargo xtask test` does before the tests, so that none of them waits for a compiler: a cluster that was built once is kept up to date.
+/// Building one takes many minutes, and is asked for by `cargo xtask cluster build`.
 pub(crate) fn prepare() -> Result<(), String> {
-    match permitted() {
-        Ok(()) => programs::make(&Home::here()),
+    let home = Home::here();
+    let possible = permitted().and_then(|()| match programs::were_made(&home) {
+        true => Ok(()),
+        false => Err("`cargo xtask cluster build` has not been run".to_owned()),
+    });
+    match possible {
+        Ok(()) => programs::make(&home),
         Err(error) => {
             crate::step::say(&format!("tests on a cluster are left out: {error}"));
             Ok(())

@@ -86,7 +86,8 @@ pub(crate) fn parse(args: &[&str]) -> Option<Result<Options, String>> {
         },
         ("load-image", [path]) => {
             let entrypoint = flag("--entrypoint").unwrap_or_default().split_whitespace().map(str::to_owned).collect();
-            let image = Image { reference: flag("--tag").unwrap_or_default(), entrypoint, user: flag("--user").unwrap_or_default() };
+            let (reference, user) = (flag("--tag").unwrap_or_default(), flag("--user").unwrap_or_default());
+            let image = Image { reference, entrypoint, user, ..Image::default() };
             Ok(Options::LoadImage { name, path: path.into(), image })
         }
         ("end", [node]) => part(node, None).map(Options::End),
@@ -184,7 +185,7 @@ mod tests {
             panic!("not understood")
         };
         assert_eq!((name.as_str(), path), ("mesh", PathBuf::from("target/x")));
-        assert_eq!(image, Image { reference: "a:1".into(), entrypoint: vec!["/x".into(), "run".into()], user: String::new() });
+        assert_eq!(image, Image { reference: "a:1".into(), entrypoint: vec!["/x".into(), "run".into()], ..Image::default() });
     }
 
     #[test]

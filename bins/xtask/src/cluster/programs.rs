@@ -55,6 +55,11 @@ pub(crate) fn make(home: &Home) -> Result<(), String> {
     if compiled { Go::find(home)?.forget_objects() } else { Ok(()) }
 }
 
+/// Was there ever a build that came to its end?
+pub(crate) fn were_made(home: &Home) -> bool {
+    home.bin().join("gateway-api.stamp").exists()
+}
+
 /// Makes a part unless it was made of these very sources. Was it made now?
 fn once(home: &Home, part: &str, sources: &[PathBuf], make: impl FnOnce() -> Result<(), String>) -> Result<bool, String> {
     let (file, stamp) = (home.bin().join(format!("{part}.stamp")), stamp(sources)?);
