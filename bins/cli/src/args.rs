@@ -2,14 +2,16 @@
 
 use std::{net::Ipv4Addr, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use ipnet::Ipv4Net;
 use meshkit_runtime::{logs, shutdown};
 
 use crate::{
-    STATE_DIR, demo,
+    STATE_DIR,
+    answer::answer,
+    chart, check, demo, inject, install, profile,
     run::{self, child, control_plane},
-    stat,
+    sidecar, stat, tap, version,
 };
 
 /// A service mesh in one program.
@@ -44,8 +46,52 @@ enum Command {
     Viz(Viz),
     /// Who calls whom in a running local mesh (short for `viz stat`)
     Stat(Stat),
-    /// Prints the version
-    Version,
+    /// Live requests of a workload of a running local mesh (short for `viz tap`)
+    Tap(Box<tap::Tap>),
+    /// Prints the versions of this program, of the mesh, and of its proxies
+    Version(version::Version),
+    /// Writes the objects of a mesh, for `kubectl apply -f -`
+    Install(Box<install::Install>),
+    /// Writes the objects of the CNI plugin, for `kubectl apply -f -`
+    InstallCni(Box<install::InstallCni>),
+    /// Writes what is known of the routes of a service, for `kubectl apply -f -`
+    Profile(profile::Profile),
+    /// Writes the objects of a mesh that is there, as this version makes them, for `kubectl apply -f -`
+    Upgrade(Box<install::Upgrade>),
+    /// Writes objects that this version does not make any more, for `kubectl delete -f -`
+    Prune(install::Prune),
+    /// Writes the objects of a mesh, for `kubectl delete -f -`
+    Uninstall(install::Uninstall),
+    /// Says whether everything is as it must be, and what to do if not
+    Check(Box<check::Check>),
+    /// Lets workloads have proxies
+    Inject(Box<inject::Inject>),
+    /// Takes away what `mesh inject` has added
+    Uninject(inject::Uninject),
+    /// Prints what completes commands in a shell
+    Completion {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Writes the objects of `mesh install` as Helm charts
+    #[command(hide = true)]
+    Chart(chart::Chart),
+    /// Redirects the connections of a pod to its proxy
+    #[command(hide = true)]
+    Init(meshkit_init::program::Init),
+    /// Proves that the connections of a pod are redirected
+    #[command(hide = true)]
+    Validate(meshkit_init::program::Validate),
+    /// Installs the CNI plugin on a node
+    #[command(name = "install-cni-plugin", hide = true)]
+    InstallCniPlugin(meshkit_init::program::InstallCni),
+    /// Waits until the proxy of this pod is ready
+    #[command(hide = true)]
+    Await(sidecar::Await),
+    /// Does nothing for some seconds
+    #[command(hide = true)]
+    Sleep(sidecar::Sleep),
     /// Runs a proxy, with settings from the environment
     Proxy,
     /// Runs the control plane of a local mesh
@@ -76,6 +122,8 @@ enum Command {
 enum Viz {
     /// Who calls whom in a running local mesh
     Stat(Stat),
+    /// Live requests of a workload of a running local mesh
+    Tap(Box<tap::Tap>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -93,9 +141,21 @@ enum Output {
     Json,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
 /// Runs the command. Bad usage exits with 64, failure to start with 1.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Nodes and images call some programs by names of their own.
+    let words: Vec<_> = std::env::args_os().collect();
+    if let Some(status) = words.first().and_then(|name| meshkit_init::program::named(name, words.iter().cloned())) {
+        return status;
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -111,11 +171,27 @@ pub fn main() -> ExitCode {
             eprintln!("{program}: {}", child::exec(&program, &args));
             ExitCode::FAILURE
         }
-        Command::Version => {
-            println!("Client version: {}", env!("CARGO_PKG_VERSION"));
-            println!("Server version: unavailable");
-            ExitCode::SUCCESS
+        Command::Version(version) => local(async move |_| version.run().await),
+        Command::Install(install) => local(async move |_| install.run().await),
+        Command::InstallCni(install) => local(async move |_| install.run()),
+        Command::Profile(profile) => local(async move |_| profile.run().await),
+        Command::Upgrade(upgrade) => local(async move |_| upgrade.run().await),
+        Command::Prune(prune) => local(async move |_| prune.run().await),
+        Command::Uninstall(uninstall) => local(async move |_| uninstall.run().await),
+        Command::Check(check) => local(async move |_| if check.run().await? { Ok(()) } else { Err(vec![]) }),
+        Command::Inject(inject) => local(async move |_| inject.run().await),
+        Command::Uninject(uninject) => local(async move |_| uninject.run()),
+        Command::Completion { shell } => local(async move |_| answer(&completion(shell))),
+        Command::Chart(chart) => local(async move |_| chart.run()),
+        Command::Init(init) => init.run(),
+        Command::Validate(validate) => validate.run(),
+        Command::InstallCniPlugin(install) => install.run(),
+        Command::Await(wait) => {
+            let disabled =
+                ["LINKERD_AWAIT_DISABLED", "LINKERD_DISABLED"].iter().any(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty()));
+            beside(wait.run(disabled))
         }
+        Command::Sleep(sleep) => beside(sleep.run()),
         Command::Run { dir } => local(async move |stop| {
             let state = dir.join(STATE_DIR);
             let running = run::start(&dir, &state).await?;
@@ -143,6 +219,7 @@ pub fn main() -> ExitCode {
             }
             Ok(())
         }),
+        Command::Viz(Viz::Tap(tap)) | Command::Tap(tap) => local(async move |stop| tap.run(stop).await),
         Command::ControlPlane { dir, state, listen, network } => local(async move |stop| {
             let settings = control_plane::Settings { dir, state, listen, network };
             tokio::select! {
@@ -197,8 +274,30 @@ where
     }
 }
 
+/// Runs what stands beside a proxy: it has an exit code of its own, and logs nothing.
+fn beside(task: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(task),
+        Err(error) => {
+            eprintln!("mesh: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn completion(shell: Shell) -> String {
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "mesh", &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
 type StopFuture = std::pin::Pin<Box<dyn Future<Output = ()>>>;
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     meshkit_proxy::config::syntax::duration(text).map_err(|e| e.to_string())
 }

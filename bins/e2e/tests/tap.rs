@@ -12,7 +12,7 @@ use serde_json::Value;
 fn tap(demo: &Demo, words: &[&str], last: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     // Where nothing is seen, `timeout` ends it.
     let mut child = Command::new("timeout")
-        .arg("30")
+        .args(["--kill-after=5", "30"])
         .arg(mesh())
         .args(["tap", "-o", "json", "--dir"])
         .arg(demo.dir())
@@ -29,7 +29,8 @@ fn tap(demo: &Demo, words: &[&str], last: impl Fn(&[Value]) -> bool) -> Vec<Valu
             break;
         }
     }
-    let _ = child.kill();
+    // Killed, `timeout` would leave what it started behind; asked to end, it passes that on.
+    let _ = Command::new("kill").arg(child.id().to_string()).status();
     let _ = child.wait();
     events
 }

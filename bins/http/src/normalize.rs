@@ -13,28 +13,25 @@ use crate::orig_proto::L5D_ORIG_PROTO;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AbsoluteForm;
 
-/// Marks a request whose target came in absolute form, and makes its `Host` say the same (RFC 9112, section 3.2.2). Called on what a server
-/// received.
+/// Marks a request whose target came in absolute form. Called on what a server received.
 pub fn mark_absolute_form<B>(request: &mut Request<B>) {
     if request.version() < Version::HTTP_2 && request.uri().scheme().is_some() {
         request.extensions_mut().insert(AbsoluteForm);
-        agree_on_host(request);
     }
 }
 
-/// Makes the authority, which policies go by, and `Host`, which an HTTP/1 application goes by, the same: of a target in absolute form the
-/// target's, else `Host`. A peer proxy that carries HTTP/1 inside HTTP/2 sends both. HTTP/2 requests and `CONNECT` are left alone.
+/// Makes the authority, which policies go by, what `Host` says, which an HTTP/1 application goes by: a peer proxy that carries HTTP/1 inside HTTP/2
+/// sends both. HTTP/2 requests and `CONNECT` are left alone, and so are targets in absolute form: the application gets them in that form, and
+/// goes by them whatever `Host` says (RFC 9112, section 3.2.2).
 pub fn agree_on_host<B>(request: &mut Request<B>) {
     let Some(authority) = request.uri().authority().filter(|_| request.uri().scheme().is_some()) else { return };
     let Some(host) = request.headers().get(HOST).filter(|host| !host.is_empty()) else { return };
     if request.version() >= Version::HTTP_2 || is_same(host, authority) {
         return;
     }
-    if request.extensions().get::<AbsoluteForm>().is_some() {
-        if let Ok(value) = HeaderValue::from_str(authority.as_str()) {
-            request.headers_mut().insert(HOST, value);
-        }
-    } else if let Ok(host) = Authority::try_from(host.as_bytes()) {
+    if request.extensions().get::<AbsoluteForm>().is_none()
+        && let Ok(host) = Authority::try_from(host.as_bytes())
+    {
         let uri = std::mem::take(request.uri_mut());
         *request.uri_mut() = with_authority(uri, host);
     }
@@ -158,7 +155,9 @@ mod tests {
         let with = |version, uri: &str, hosts: &[&'static str]| {
             let mut request = request("GET", uri);
             *request.version_mut() = version;
-            hosts.iter().for_each(|host| drop(request.headers_mut().append(HOST, HeaderValue::from_static(host))));
+            for host in hosts {
+                request.headers_mut().append(HOST, HeaderValue::from_static(host));
+            }
             request
         };
         for (version, uri, hosts, fine) in [
@@ -174,7 +173,8 @@ mod tests {
         }
         let mut absolute = with(Version::HTTP_11, "http://a/", &["b"]);
         mark_absolute_form(&mut absolute);
-        assert_eq!(absolute.headers()[HOST], "a");
+        agree_on_host(&mut absolute);
+        assert_eq!((absolute.uri().to_string().as_str(), &absolute.headers()[HOST]), ("http://a/", &HeaderValue::from_static("b")));
         // Carried inside HTTP/2, with a target that was none in absolute form.
         let mut carried = with(Version::HTTP_11, "http://a/x", &["b:81"]);
         agree_on_host(&mut carried);

@@ -30,6 +30,8 @@ pub struct Issuer {
     signer: rcgen::Issuer<'static, KeyPair>,
     /// From the signing certificate towards the trust anchor, which is not part of it unless it signs itself.
     chain: Vec<CertificateDer<'static>>,
+    /// The latest beginning in the chain.
+    not_before: SystemTime,
     /// The earliest end in the chain: nothing signed here is valid longer.
     not_after: SystemTime,
 }
@@ -102,12 +104,13 @@ impl Issuer {
             return Err(InvalidIssuer::KeyMismatch);
         }
         let mut not_after = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::MAX >> 24);
+        let mut not_before = SystemTime::UNIX_EPOCH;
         for certificate in &parsed {
             let (from, until) = validity(certificate);
             if !(from..=until).contains(&now) {
                 return Err(InvalidIssuer::NotValidNow);
             }
-            not_after = not_after.min(until);
+            (not_before, not_after) = (not_before.max(from), not_after.min(until));
         }
         let trusted = anchors.iter().map(|der| parse(der)).collect::<Result<Vec<_>, _>>()?;
         if !is_trusted(&parsed, &trusted) {
@@ -115,7 +118,15 @@ impl Issuer {
         }
 
         let signer = rcgen::Issuer::from_ca_cert_der(&chain[0], key).map_err(|e| malformed("certificate", e))?;
-        Ok(Self { signer, chain, not_after })
+        Ok(Self { signer, chain, not_before, not_after })
+    }
+
+    /// Is the whole chain valid at `now`?
+    ///
+    /// # Errors
+    /// It is not: [`InvalidIssuer::NotValidNow`].
+    pub fn check(&self, now: SystemTime) -> Result<(), InvalidIssuer> {
+        (self.not_before..self.not_after).contains(&now).then_some(()).ok_or(InvalidIssuer::NotValidNow)
     }
 
     /// The earliest end in the issuer's chain.

@@ -10,11 +10,13 @@ use meshkit_wire::{
     Refused,
     identity::{Certified, Certify, CertifyRequest},
 };
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::{
+    Observe,
     issuer::{BadRequest, Issuer, Lifetimes},
-    token::{Authenticate, InvalidToken},
+    token::{Authenticate, InvalidToken, ServiceAccount},
 };
 
 /// Answers Certify requests for one trust domain.
@@ -27,6 +29,7 @@ pub struct Service<A> {
     control_plane: String,
     trust_domain: String,
     lifetimes: Lifetimes,
+    observe: Arc<dyn Observe>,
 }
 
 impl<A> Service<A> {
@@ -40,21 +43,30 @@ impl<A> Service<A> {
             control_plane: control_plane.to_owned(),
             trust_domain: trust_domain.to_owned(),
             lifetimes,
+            observe: Arc::new(()),
         }
+    }
+
+    /// Tells somebody what it does.
+    #[must_use]
+    pub fn observe(mut self, observe: Arc<dyn Observe>) -> Self {
+        self.observe = observe;
+        self
     }
 
     /// Signs with this issuer from now on.
     pub fn set_issuer(&self, issuer: Issuer) {
         info!(not_after = ?issuer.not_after(), "issuer loaded");
+        self.observe.loaded(issuer.not_after());
         *self.issuer.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(issuer));
     }
 
-    fn sign(&self, csr: &[u8], identity: &Identity, now: SystemTime) -> Result<Certified, Refused> {
+    fn issuer(&self) -> Result<Arc<Issuer>, Refused> {
         let issuer = self.issuer.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let issuer = issuer.ok_or_else(|| Refused::new(Code::UNAVAILABLE, "cert issuer not ready yet"))?;
-        if issuer.not_after() <= now {
-            return Err(Refused::new(Code::UNAVAILABLE, "the issuer's certificate has expired: replace the issuer"));
-        }
+        issuer.ok_or_else(|| Refused::new(Code::UNAVAILABLE, "cert issuer not ready yet"))
+    }
+
+    fn sign(&self, issuer: &Issuer, csr: &[u8], identity: &Identity, now: SystemTime) -> Result<Certified, Refused> {
         let issued = issuer.sign(csr, identity, now, self.lifetimes).map_err(|bad| {
             let code = match bad {
                 BadRequest::Malformed(_) | BadRequest::Key => Code::INVALID_ARGUMENT,
@@ -65,14 +77,20 @@ impl<A> Service<A> {
         Ok(Certified { leaf: issued.leaf, intermediates: issued.intermediates, valid_until: issued.not_after })
     }
 
-    async fn answer(&self, request: &CertifyRequest) -> Result<Certified, Refused>
+    async fn answer(&self, request: &CertifyRequest) -> Result<(ServiceAccount, Identity, Certified), Refused>
     where
         A: Authenticate,
     {
+        let issuer = self.issuer()?;
         if request.identity.is_empty() || request.token.is_empty() || request.csr.is_empty() {
             return Err(Refused::new(Code::INVALID_ARGUMENT, "identity, token and signing request must all be given"));
         }
         let wanted: Identity = request.identity.parse().map_err(|e| Refused::new(Code::INVALID_ARGUMENT, format!("{e}")))?;
+        if let Err(invalid) = issuer.check(self.clock.now()) {
+            let why = format!("{invalid}: replace the issuer");
+            self.observe.issuer_invalid(&why);
+            return Err(Refused::new(Code::UNKNOWN, why));
+        }
         let account = self.tokens.authenticate(&request.token).await.map_err(|bad| {
             let code = match bad {
                 InvalidToken::Malformed => Code::INVALID_ARGUMENT,
@@ -85,18 +103,25 @@ impl<A> Service<A> {
         if wanted.as_str() != proved {
             return Err(Refused::new(Code::FAILED_PRECONDITION, format!("the token proves {proved}, and {wanted} was asked for")));
         }
-        self.sign(&request.csr, &wanted, self.clock.now())
+        let certified = self.sign(&issuer, &request.csr, &wanted, self.clock.now())?;
+        Ok((account, wanted, certified))
     }
 }
 
 impl<A: Authenticate> Certify for Service<A> {
     async fn certify(&self, request: CertifyRequest) -> Result<Certified, Refused> {
+        let began = Instant::now();
+        self.observe.asked();
         let answer = self.answer(&request).await;
         match &answer {
-            Ok(issued) => info!(identity = %request.identity, valid_until = ?issued.valid_until, "certificate issued"),
+            Ok((account, identity, issued)) => {
+                info!(identity = %request.identity, valid_until = ?issued.valid_until, "certificate issued");
+                self.observe.issued(account, identity, &issued.leaf, issued.valid_until);
+            }
             Err(error) => warn!(identity = %request.identity, %error, "certificate refused"),
         }
-        answer
+        self.observe.answered(answer.as_ref().err().map_or(Code::OK, Refused::code), began.elapsed());
+        answer.map(|(_, _, certified)| certified)
     }
 }
 
@@ -159,7 +184,10 @@ mod tests {
     async fn every_refusal_has_its_code() {
         let f = fixture();
         assert_eq!(f.code(f.request.clone()).await, Code::UNAVAILABLE);
-        let f = f.with_issuer();
+        let mut f = f.with_issuer();
+        f.service.clock = Arc::new(f.now + Duration::from_secs(400 * 24 * 3600));
+        assert_eq!(f.code(f.request.clone()).await, Code::UNKNOWN);
+        f.service.clock = Arc::new(f.now);
         let with = |change: fn(&mut CertifyRequest)| {
             let mut request = f.request.clone();
             change(&mut request);

@@ -48,6 +48,18 @@ impl ServiceAccount {
         (label(namespace) && label(name)).then(|| Self { namespace: namespace.to_owned(), name: name.to_owned() })
     }
 
+    /// Its namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The identity of workloads that run as this account.
     #[must_use]
     pub fn identity(&self, control_plane: &str, trust_domain: &str) -> String {

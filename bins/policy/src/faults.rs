@@ -2,84 +2,43 @@
 
 use std::sync::Arc;
 
-use meshkit_core::{Authority, grpc::Code};
 use meshkit_fault::Faults;
-use meshkit_manifest::{Cluster, Object, core::Service, meta::Metadata};
+use meshkit_manifest::meta::Metadata;
 use meshkit_policy::Resource;
-use meshkit_wire::{Refused, extension::FaultPlan, outbound::Target};
+use meshkit_wire::extension::FaultPlan;
 
 use crate::{
-    inbound::{self, Workload},
-    outbound,
+    inbound::Port,
+    model::Model,
+    outbound::{Destination, Subject},
+    view::Route,
 };
 
-/// The faults of what a workload sends to a destination: each route has its own, or else those of its Service. An address outside of the
-/// cluster has none.
-///
-/// # Errors
-/// There is no such destination, or its name is malformed.
-pub fn outbound(cluster: &Cluster, source: &Workload, target: &Target) -> Result<FaultPlan, Refused> {
-    let (service, port) = match target {
-        Target::Authority(text) => {
-            let authority = Authority::parse(text, 80).map_err(|e| Refused::new(Code::INVALID_ARGUMENT, e.to_string()))?;
-            (outbound::named_service(cluster, &authority)?, authority.port())
-        }
-        Target::Addr(addr) => match outbound::addressed_service(cluster, addr.ip()) {
-            Some(service) => (service, addr.port()),
-            None => return Ok(FaultPlan::default()),
-        },
-    };
-    Ok(FaultPlan::new(of_routes(cluster, source, service, port), read(&service.metadata)))
+impl Model<'_> {
+    /// The faults of what goes to a destination: each route has its own, or else those of its Service. Other destinations have none.
+    #[must_use]
+    pub fn outbound_faults(&self, subject: &Subject) -> FaultPlan {
+        let Destination::Service { namespace, name, .. } = &subject.destination else { return FaultPlan::default() };
+        let routes = self.routes(subject).into_iter().filter_map(own).collect();
+        let service = self.view.cluster().service(namespace, name);
+        FaultPlan::new(routes, service.map(|service| read(&service.metadata)).unwrap_or_default())
+    }
+
+    /// The faults of what comes to a port: each route has its own, or else those of the port's Server. A port without a Server has none.
+    #[must_use]
+    pub fn inbound_faults(&self, port: &Port) -> FaultPlan {
+        let Some(server) = port.server().and_then(|name| self.view.server(port.namespace(), name)) else { return FaultPlan::default() };
+        FaultPlan::new(self.server_routes(server).filter_map(own).collect(), read(&server.metadata))
+    }
 }
 
-/// The faults of what comes to a workload's port: each route has its own, or else those of the port's Server.
-///
-/// # Errors
-/// There is no such workload.
-pub fn inbound(cluster: &Cluster, workload: &Workload, port: u16) -> Result<FaultPlan, Refused> {
-    let pod = inbound::pod(cluster, workload)?;
-    let Some(server) = inbound::server(cluster, pod, port) else { return Ok(FaultPlan::default()) };
-    let routes = cluster.objects().filter_map(|object| {
-        let (group, kind, metadata, parents) = route(object)?;
-        let meant = metadata.namespace == server.metadata.namespace
-            && parents.iter().any(|parent| parent.kind.as_deref() == Some("Server") && parent.name == server.metadata.name);
-        meant.then(|| own(group, kind, metadata)).flatten()
-    });
-    Ok(FaultPlan::new(routes.collect(), read(&server.metadata)))
-}
-
-fn of_routes(cluster: &Cluster, source: &Workload, service: &Service, port: u16) -> Vec<(Arc<Resource>, Faults)> {
-    let routes = cluster.objects().filter_map(|object| {
-        let (group, kind, metadata, parents) = route(object)?;
-        outbound::applies(metadata, parents, source, &service.metadata, port).then(|| own(group, kind, metadata)).flatten()
-    });
-    routes.collect()
-}
-
-type Found<'a> = (&'static str, &'static str, &'a Metadata, &'a [meshkit_manifest::route::ParentRef]);
-
-fn route(object: &Object) -> Option<Found<'_>> {
-    const GATEWAY: &str = "gateway.networking.k8s.io";
-    Some(match object {
-        Object::HTTPRoute(route) => (GATEWAY, "HTTPRoute", &route.metadata, &route.spec.parent_refs),
-        Object::PolicyHTTPRoute(route) => ("policy.linkerd.io", "HTTPRoute", &route.metadata, &route.spec.parent_refs),
-        Object::GRPCRoute(route) => (GATEWAY, "GRPCRoute", &route.metadata, &route.spec.parent_refs),
-        _ => return None,
-    })
-}
-
-/// The faults of a route that has any.
-fn own(group: &str, kind: &str, metadata: &Metadata) -> Option<(Arc<Resource>, Faults)> {
-    let faults = read(metadata);
-    let text = |text: &str| text.to_owned();
-    let resource = Resource {
-        group: text(group),
-        kind: text(kind),
-        namespace: metadata.namespace.clone(),
-        name: metadata.name.clone(),
-        ..Resource::default()
-    };
-    (!faults.is_empty()).then(|| (Arc::new(resource), faults))
+/// The faults of a route that has any. Connections that are not looked at have none.
+fn own(route: &Route) -> Option<(Arc<Resource>, Faults)> {
+    if matches!(route, Route::Tls(_) | Route::Tcp(_)) {
+        return None;
+    }
+    let faults = read(route.metadata());
+    (!faults.is_empty()).then(|| (Arc::new(route.resource()), faults))
 }
 
 /// What the annotations say; one that cannot be read was refused at the door, and means nothing here.
@@ -89,13 +48,14 @@ fn read(metadata: &Metadata) -> Faults {
 
 #[cfg(test)]
 mod tests {
-    use std::{path::Path, time::Duration};
+    use std::time::Duration;
 
+    use meshkit_core::grpc::Code;
     use meshkit_fault::{Delay, Fault, Kind};
-    use meshkit_manifest::{Event, Manifest};
     use meshkit_policy::Meta;
 
     use super::*;
+    use crate::{fixture::World, workload::Workload};
 
     const CLUSTER: &str = r#"
 apiVersion: v1
@@ -125,16 +85,16 @@ metadata: {name: web, namespace: ns, annotations: {fault.mesh/abort: "503 10%"}}
 spec: {podSelector: {matchLabels: {app: web}}, port: 8080}
 "#;
 
-    fn cluster() -> Cluster {
-        let mut cluster = Cluster::default();
-        for object in Manifest::parse(Path::new("cluster.yaml"), CLUSTER).unwrap().objects {
-            cluster.apply(Event::Applied(object), |_| true);
-        }
-        cluster
+    fn outbound(target: &str) -> FaultPlan {
+        let world = World::new(CLUSTER);
+        let subject = world.subject("ns", target).unwrap();
+        world.model().outbound_faults(&subject)
     }
 
-    fn workload() -> Workload {
-        Workload { ns: "ns".to_owned(), pod: "web-1".to_owned() }
+    fn inbound(pod: &str, port: u16) -> Result<FaultPlan, Code> {
+        let world = World::new(CLUSTER);
+        let port = world.model().port(&Workload::pod("ns", pod), port).map_err(|refused| refused.code())?;
+        Ok(world.model().inbound_faults(&port))
     }
 
     fn delay(millis: u64) -> Faults {
@@ -149,26 +109,24 @@ spec: {podSelector: {matchLabels: {app: web}}, port: 8080}
 
     #[test]
     fn a_route_has_its_own_faults_or_those_of_its_service() {
-        let plan = outbound(&cluster(), &workload(), &Target::Addr("10.0.0.1:80".parse().unwrap())).unwrap();
+        let plan = outbound("10.0.0.1:80");
         assert_eq!(plan.of(&http("slow")), &delay(300));
         assert_eq!(plan.of(&http("plain")), &delay(5));
         assert_eq!(plan.of(&Meta::builtin("http")), &delay(5));
-        let by_name = outbound(&cluster(), &workload(), &Target::Authority("web.ns.svc.cluster.local:80".to_owned())).unwrap();
-        assert_eq!(by_name, plan);
+        assert_eq!(outbound("web.ns.svc.cluster.local:80"), plan);
     }
 
     #[test]
     fn a_server_has_faults_for_its_port_only() {
-        let plan = inbound(&cluster(), &workload(), 8080).unwrap();
-        assert_eq!(plan.of(&Meta::builtin("default")).len(), 1);
-        assert!(inbound(&cluster(), &workload(), 8081).unwrap().is_empty());
-        let stranger = Workload { ns: "ns".to_owned(), pod: "nobody".to_owned() };
-        assert!(inbound(&cluster(), &stranger, 8080).is_err());
+        assert_eq!(inbound("web-1", 8080).unwrap().of(&Meta::builtin("default")).len(), 1);
+        assert!(inbound("web-1", 8081).unwrap().is_empty());
+        assert_eq!(inbound("nobody", 8080).unwrap_err(), Code::NOT_FOUND);
     }
 
     #[test]
-    fn an_address_outside_of_the_cluster_has_none() {
-        let plan = outbound(&cluster(), &workload(), &Target::Addr("192.0.2.1:80".parse().unwrap())).unwrap();
-        assert!(plan.is_empty());
+    fn what_is_not_there_has_no_faults() {
+        for target in ["192.0.2.1:80", "10.0.0.1:81", "gone.ns.svc.cluster.local:80"] {
+            assert!(outbound(target).is_empty(), "{target}");
+        }
     }
 }

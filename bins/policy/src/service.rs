@@ -15,78 +15,64 @@ use meshkit_wire::{
 use tokio::sync::watch;
 
 use crate::{
-    faults,
-    inbound::{self, Mesh, Workload},
-    outbound,
+    index::{Index, Watcher},
+    mesh::Mesh,
+    settings::Settings,
+    workload::Workload,
 };
 
 /// Answers from the newest state of the cluster. A slow client gets the newest state, and never a queue of old ones.
 #[derive(Clone, Debug)]
 pub struct Service {
-    cluster: watch::Receiver<Arc<Cluster>>,
-    mesh: Arc<Mesh>,
+    index: Index,
 }
 
 impl Service {
     /// A service over a cluster that changes.
     #[must_use]
     pub fn new(cluster: watch::Receiver<Arc<Cluster>>, mesh: Mesh) -> Self {
-        Self { cluster, mesh: Arc::new(mesh) }
+        Self { index: Index::new(cluster, mesh, Settings::default()) }
     }
-}
 
-impl Service {
-    /// Answers as the cluster changes, each different from the one before.
-    fn follow<T, F>(&self, answer: F) -> Result<Answers<Arc<T>>, Refused>
-    where
-        T: PartialEq + Send + Sync + 'static,
-        F: Fn(&Cluster, &Mesh) -> Result<T, Refused> + Send + Sync + 'static,
-    {
-        answer(&self.cluster.borrow(), &self.mesh)?;
-        let (mesh, answer) = (Arc::clone(&self.mesh), Arc::new(answer));
-        let mut cluster = self.cluster.clone();
-        cluster.mark_changed();
-        let answers = stream::unfold((cluster, None::<Arc<T>>), move |(mut cluster, known)| {
-            let (mesh, answer) = (Arc::clone(&mesh), Arc::clone(&answer));
-            async move {
-                loop {
-                    cluster.changed().await.ok()?;
-                    let now = Arc::clone(&cluster.borrow_and_update());
-                    // What is gone keeps its last answer to its end.
-                    let Ok(next) = answer(&now, &mesh) else { continue };
-                    if known.as_deref() != Some(&next) {
-                        let next = Arc::new(next);
-                        return Some((Arc::clone(&next), (cluster, Some(next))));
-                    }
-                }
-            }
-        });
-        Ok(answers.boxed())
+    /// Answers by other settings than the defaults.
+    #[must_use]
+    pub fn settings(self, settings: Settings) -> Self {
+        Self { index: self.index.settings(settings) }
+    }
+
+    /// The answers that the service gives.
+    #[must_use]
+    pub const fn index(&self) -> &Index {
+        &self.index
     }
 }
 
 impl Policies for Service {
     fn policy(&self, workload: &str, port: u16) -> Result<Answers<Arc<Policy>>, Refused> {
-        let workload = Workload::parse(workload)?;
-        self.follow(move |cluster, mesh| inbound::policy(cluster, mesh, &workload, port))
+        self.index.inbound(&Workload::parse(workload)?, port).map(follow)
     }
 }
 
 impl wire::Policies for Service {
     fn policy(&self, workload: &str, target: &wire::Target) -> Result<Answers<Arc<wire::Policy>>, Refused> {
-        let (workload, target) = (Workload::parse(workload)?, target.clone());
-        self.follow(move |cluster, mesh| outbound::policy(cluster, mesh, &workload, &target))
+        self.index.outbound(&Workload::parse(workload)?, target).map(follow)
     }
 }
 
 impl Planned for Service {
     fn outbound(&self, workload: &str, target: &wire::Target) -> Result<Answers<Arc<FaultPlan>>, Refused> {
-        let (workload, target) = (Workload::parse(workload)?, target.clone());
-        self.follow(move |cluster, _| faults::outbound(cluster, &workload, &target))
+        self.index.outbound_faults(&Workload::parse(workload)?, target).map(follow)
     }
 
     fn inbound(&self, workload: &str, port: u16) -> Result<Answers<Arc<FaultPlan>>, Refused> {
-        let workload = Workload::parse(workload)?;
-        self.follow(move |cluster, _| faults::inbound(cluster, &workload, port))
+        self.index.inbound_faults(&Workload::parse(workload)?, port).map(follow)
     }
+}
+
+/// The answer that there is, and all that follow.
+fn follow<A: Send + Sync + 'static>(mut watcher: Watcher<A>) -> Answers<Arc<A>> {
+    let first = watcher.seen();
+    // The watcher keeps the index: a connection may outlive the server that took it.
+    let further = stream::unfold(watcher, async |mut watcher| Some((watcher.next().await?, watcher)));
+    stream::once(async { first }).chain(further).boxed()
 }

@@ -69,8 +69,9 @@ pub async fn serve(settings: &Settings) -> io::Result<()> {
     certify.set_issuer(issuer().map_err(io::Error::other)?);
 
     let cluster = Arc::new(watch::Sender::new(Arc::new(Cluster::default())));
-    follow(&settings.dir, Arc::clone(&cluster), |key| !is_running_state(key))?;
-    follow(&names::objects_dir(&settings.state), Arc::clone(&cluster), is_running_state)?;
+    // Nobody is answered from a part of what there is.
+    follow(&settings.dir, Arc::clone(&cluster), |key| !is_running_state(key)).await?;
+    follow(&names::objects_dir(&settings.state), Arc::clone(&cluster), is_running_state).await?;
 
     let mesh = meshkit_destination::Mesh {
         namespace: names::NAMESPACE.to_owned(),
@@ -125,8 +126,9 @@ fn is_running_state(key: &Key) -> bool {
     matches!(key.kind, Kind::Service | Kind::Pod | Kind::EndpointSlice)
 }
 
-fn follow(dir: &Path, cluster: Arc<watch::Sender<Arc<Cluster>>>, source: fn(&Key) -> bool) -> io::Result<()> {
-    let (sender, events) = mpsc::channel::<Event>(BACKLOG);
+/// Takes what a folder has now, and then follows it.
+async fn follow(dir: &Path, cluster: Arc<watch::Sender<Arc<Cluster>>>, source: fn(&Key) -> bool) -> io::Result<()> {
+    let (sender, mut events) = mpsc::channel::<Event>(BACKLOG);
     let folder = Folder::open(dir).map_err(|faults| {
         let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
         io::Error::new(io::ErrorKind::InvalidData, faults.join("\n"))
@@ -134,6 +136,9 @@ fn follow(dir: &Path, cluster: Arc<watch::Sender<Arc<Cluster>>>, source: fn(&Key
     tokio::spawn(folder.watch(sender, |faults: &[Fault]| {
         faults.iter().for_each(|fault| error!("{fault}: the file's objects stay as they were"));
     }));
+    if let Some(first) = events.recv().await {
+        cluster.send_modify(|cluster| Arc::make_mut(cluster).apply(first, source));
+    }
     tokio::spawn(Cluster::follow(events, cluster, source));
     Ok(())
 }

@@ -3,7 +3,7 @@
 mod show;
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -242,7 +242,7 @@ mod tests {
             pod: pod.to_owned(),
             workload: workload.to_owned(),
             identity: String::new(),
-            admin: SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 4191),
+            admin: SocketAddr::from(([127, 0, 0, 1], 4191)),
         };
         Description {
             replicas: vec![replica("a", "web-0", "web"), replica("a", "web-1", "web"), replica("b", "web-0", "web")],

@@ -5,7 +5,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header::HOST};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
+};
 use http_body::Body as _;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -121,7 +124,11 @@ async fn exchange(
         return Err((edge::classify(error), Some(Box::new(request))));
     }
     match send.try_send_request(request).await {
-        Ok(response) => {
+        Ok(mut response) => {
+            // Of two lengths the chunks count (RFC 9112, section 6.3), and nobody behind is to see the other.
+            if response.headers().contains_key(TRANSFER_ENCODING) {
+                response.headers_mut().remove(CONTENT_LENGTH);
+            }
             let Some(idle) = idle else { return Ok(response.map(Body::Incoming)) };
             let lease = Lease::new(send, Arc::clone(idle));
             Ok(response.map(|body| if body.is_end_stream() { Body::Incoming(body) } else { Body::Leased(body, lease) }))

@@ -1,281 +1,246 @@
 //! What a workload's port allows, as a function of the cluster's objects.
+//!
+//! Source of the semantics: `policy-controller/k8s/index/src/inbound` and `policy-controller/grpc/src/inbound.rs` of Linkerd 2.x. In short:
+//!
+//! - Of several Servers that select a port, the oldest counts. A port with a Server allows whom authorizations of the Server name, and whom
+//!   its `accessPolicy` names; the workload's default policy means nothing there. A port without one has the default policy.
+//! - HTTPRoutes and GRPCRoutes of a Server take the place of the route `default`, and of the route `probe` for what the kubelet asks. Who may
+//!   call on every route is said by the Server; authorizations of a route come on top.
+//! - A policy that names something that does not exist permits nobody.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+mod authorizations;
+mod rate_limit;
+mod remarks;
+mod routes;
 
-use ipnet::IpNet;
-use meshkit_core::{Identity, grpc::Code};
+use std::{collections::BTreeSet, time::Duration};
+
+use meshkit_core::grpc::Code;
 use meshkit_manifest::{
-    Cluster, Kind, Object,
+    Kind, Object,
     core::Pod,
-    policy::{AuthorizationPolicy, MeshTLSAuthentication, ProxyProtocol, Reference, Server, ServerAuthorization},
+    external::ExternalWorkload,
+    meta::{IntOrString, LabelSelector, Metadata},
+    policy::{ProxyProtocol, Server},
 };
 use meshkit_policy::{
-    Authentication, Authorization, DefaultPolicy, Meta, Resource,
-    authorization::Suffix,
-    http::Match,
-    inbound::{Policy, Protocol, RoutePolicy, default_route},
-    net::Network,
-    route::{PathMatch, Route, Rule},
+    DefaultPolicy, Meta, Resource,
+    inbound::{Policy, Protocol},
 };
 use meshkit_wire::Refused;
-use serde::Deserialize;
 
-const GROUP: &str = "policy.linkerd.io";
+use crate::{
+    model::Model,
+    settings::contains,
+    view::GROUP,
+    workload::{Unit, Workload},
+};
+
 const DEFAULT_POLICY: &str = "config.linkerd.io/default-inbound-policy";
 const OPAQUE_PORTS: &str = "config.linkerd.io/opaque-ports";
+const REQUIRE_IDENTITY: &str = "config.linkerd.io/proxy-require-identity-inbound-ports";
 const DETECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is the same for every answer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Mesh {
-    /// Namespace of the control plane.
-    pub namespace: String,
-    /// DNS domain of the cluster.
-    pub domain: String,
-    /// The last part of every identity.
-    pub trust_domain: String,
-    /// Networks of the cluster.
-    pub networks: Vec<IpNet>,
-    /// Where probes come from.
-    pub probe_networks: Vec<IpNet>,
-    /// What a port without a Server allows.
-    pub default_policy: DefaultPolicy,
+/// A port of a workload, without what does not matter for its policy: all replicas of a Deployment have the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Port {
+    namespace: String,
+    ruler: Ruler,
+    /// Paths that the kubelet asks for.
+    probes: BTreeSet<String>,
+    /// Servers that would say who may call if an older one did not.
+    hidden: Vec<String>,
+    /// A default policy that the workload or its namespace asks for, and nobody knows.
+    unknown: Option<String>,
 }
 
-/// What a proxy calls itself.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Workload {
+/// What says who may call.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Ruler {
+    /// A Server of this name.
+    Server(String),
+    /// No object.
+    Default(DefaultPolicy, Stream),
+}
+
+/// What becomes of a port about which no object says anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Stream {
+    Detected,
+    Opaque,
+}
+
+/// Whose ports there are.
+#[derive(Clone, Copy, Debug)]
+enum Host<'a> {
+    Pod(&'a Pod),
+    External(&'a ExternalWorkload),
+}
+
+impl Port {
     /// Its namespace.
-    pub ns: String,
-    /// Its Pod.
-    pub pod: String,
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The Server that says who may call, if there is one.
+    #[must_use]
+    pub fn server(&self) -> Option<&str> {
+        match &self.ruler {
+            Ruler::Server(name) => Some(name),
+            Ruler::Default(..) => None,
+        }
+    }
 }
 
-impl Workload {
-    /// Reads `{"ns":…,"pod":…}` or the older `ns:pod`.
+impl Model<'_> {
+    /// A workload's port. It need not be one that the workload declares.
     ///
     /// # Errors
-    /// It is neither.
-    pub fn parse(text: &str) -> Result<Self, Refused> {
-        let old = || {
-            let (ns, pod) = text.split_once(':')?;
-            (!ns.is_empty() && !pod.is_empty() && !text.contains('{')).then(|| Self { ns: ns.to_owned(), pod: pod.to_owned() })
+    /// There is no such workload.
+    pub fn port(&self, workload: &Workload, port: u16) -> Result<Port, Refused> {
+        let host = self.host(workload)?;
+        let namespace = workload.namespace.clone();
+        let selecting = self.view.servers(&namespace).iter().filter(|server| host.is_selected(server, port));
+        let mut names = selecting.map(|server| server.metadata.name.clone());
+        let (ruler, unknown) = match names.next() {
+            Some(oldest) => (Ruler::Server(oldest), None),
+            None => self.default_of(host.metadata(), port),
         };
-        let parsed = serde_json::from_str(text.trim()).ok().or_else(old);
-        parsed.ok_or_else(|| Refused::new(Code::INVALID_ARGUMENT, format!("{text:?} is not a workload")))
+        let hidden = names.collect();
+        Ok(Port { namespace, ruler, probes: host.probes(port), hidden, unknown })
     }
-}
 
-/// What a workload's port allows.
-///
-/// # Errors
-/// There is no such workload.
-pub fn policy(cluster: &Cluster, mesh: &Mesh, workload: &Workload, port: u16) -> Result<Policy, Refused> {
-    let pod = pod(cluster, workload)?;
-    match server(cluster, pod, port) {
-        Some(server) => Ok(of_server(cluster, mesh, pod, port, server)),
-        None => Ok(without_server(mesh, pod, port)),
-    }
-}
-
-/// The Pod of a workload.
-pub(crate) fn pod<'a>(cluster: &'a Cluster, workload: &Workload) -> Result<&'a Arc<Pod>, Refused> {
-    cluster.pod(&workload.ns, &workload.pod).ok_or_else(|| Refused::new(Code::NOT_FOUND, "unknown server"))
-}
-
-/// The Server that selects the Pod's port: the oldest, then the first by name.
-pub(crate) fn server<'a>(cluster: &'a Cluster, pod: &Pod, port: u16) -> Option<&'a Arc<Server>> {
-    let servers = cluster.objects().filter_map(|object| match object {
-        Object::Server(server) => Some(server),
-        _ => None,
-    });
-    let selects = |server: &&Arc<Server>| {
-        let same = server.metadata.namespace == pod.metadata.namespace;
-        let selected = server.spec.pod_selector.as_ref().is_some_and(|s| s.matches(&pod.metadata.labels));
-        same && selected && server.spec.port.port(pod.spec.ports()) == Some(port)
-    };
-    let age = |server: &&Arc<Server>| {
-        let created = server.metadata.creation_timestamp.clone();
-        (created.is_none(), created, server.metadata.name.clone())
-    };
-    servers.filter(selects).min_by_key(age)
-}
-
-fn without_server(mesh: &Mesh, pod: &Pod, port: u16) -> Policy {
-    let annotation = pod.metadata.annotations.get(DEFAULT_POLICY).and_then(|name| name.parse().ok());
-    let default = annotation.unwrap_or(mesh.default_policy);
-    let mut policy = default.policy(&mesh.networks, DETECT_TIMEOUT);
-    if pod.metadata.annotations.get(OPAQUE_PORTS).is_some_and(|ports| contains(ports, port)) {
-        policy.protocol = Protocol::Opaque;
-    } else {
-        // `deny` is detection without authorizations here: HTTP clients learn that they are denied.
-        policy.protocol = Protocol::Detect { timeout: DETECT_TIMEOUT, routes: routes(mesh, pod, port), rate_limit: None };
-    }
-    policy
-}
-
-fn of_server(cluster: &Cluster, mesh: &Mesh, pod: &Pod, port: u16, server: &Arc<Server>) -> Policy {
-    let routes = || routes(mesh, pod, port);
-    let protocol = match server.spec.proxy_protocol.unwrap_or_default() {
-        ProxyProtocol::Unknown => Protocol::Detect { timeout: DETECT_TIMEOUT, routes: routes(), rate_limit: None },
-        ProxyProtocol::Http1 => Protocol::Http1 { routes: routes(), rate_limit: None },
-        ProxyProtocol::Http2 => Protocol::Http2 { routes: routes(), rate_limit: None },
-        ProxyProtocol::Grpc => Protocol::Grpc { routes: [default_route([].into())].into() },
-        ProxyProtocol::Opaque => Protocol::Opaque,
-        ProxyProtocol::Tls => Protocol::Tls,
-    };
-    let access = server.spec.access_policy.as_deref().and_then(|name| name.parse::<DefaultPolicy>().ok());
-    let granted = access.map(|access| access.policy(&mesh.networks, DETECT_TIMEOUT).authorizations);
-    let authorizations = authorizations(cluster, mesh, server);
-    Policy {
-        protocol,
-        server: meta("server", &server.metadata.namespace, &server.metadata.name),
-        authorizations: authorizations.into_iter().chain(granted.iter().flat_map(|g| g.iter().cloned())).collect(),
-    }
-}
-
-/// The route for everything, and one for each probe that the Pod declares on the port.
-fn routes(mesh: &Mesh, pod: &Pod, port: u16) -> Arc<[meshkit_policy::inbound::HttpRoute]> {
-    let paths: BTreeSet<_> =
-        pod.spec.probes().filter(|(p, _)| *p == port).map(|(_, path)| path.split('?').next().unwrap_or(path)).collect();
-    let mut all = vec![default_route([].into())];
-    if let Some(Rule { matches, .. }) = all[0].rules.first_mut() {
-        matches.push(Match::prefix("/"));
-    }
-    if !paths.is_empty() && !mesh.probe_networks.is_empty() {
-        let probes = Authorization {
-            networks: mesh.probe_networks.iter().copied().map(Network::from).collect(),
-            authentication: Authentication::Unauthenticated,
-            meta: Meta::builtin("probe"),
+    fn host(&self, workload: &Workload) -> Result<Host<'_>, Refused> {
+        let (kind, name) = match &workload.unit {
+            Unit::Pod(name) => (Kind::Pod, name),
+            Unit::External(name) => (Kind::ExternalWorkload, name),
         };
-        let exact =
-            |path: &&str| Match { path: Some(PathMatch::Exact((*path).to_owned())), method: Some(http::Method::GET), ..Match::default() };
-        let policy = RoutePolicy { authorizations: [probes].into(), filters: [].into() };
-        let rule = Rule { matches: paths.iter().map(exact).collect(), policy };
-        all.push(Route { meta: Meta::builtin("probe"), hosts: Vec::new(), rules: vec![rule] });
-    }
-    all.into()
-}
-
-/// Everybody whom an object lets call the Server.
-fn authorizations(cluster: &Cluster, mesh: &Mesh, server: &Server) -> Vec<Authorization> {
-    let of = |object: &Object| match object {
-        Object::ServerAuthorization(authorization) => of_server_authorization(mesh, authorization, server),
-        Object::AuthorizationPolicy(policy) => of_policy(cluster, mesh, policy, server),
-        _ => None,
-    };
-    cluster.objects().filter_map(of).collect()
-}
-
-fn of_server_authorization(mesh: &Mesh, authorization: &ServerAuthorization, server: &Server) -> Option<Authorization> {
-    let (metadata, spec) = (&authorization.metadata, &authorization.spec);
-    let by_name = spec.server.name.as_ref() == Some(&server.metadata.name);
-    let by_labels = spec.server.selector.as_ref().is_some_and(|s| s.matches(&server.metadata.labels));
-    if metadata.namespace != server.metadata.namespace || !(by_name || by_labels) {
-        return None;
-    }
-    let networks = match &spec.client.networks {
-        Some(networks) => networks.iter().map(network).collect(),
-        None => mesh.networks.iter().copied().map(Network::from).collect(),
-    };
-    let authentication = match &spec.client.mesh_tls {
-        _ if spec.client.unauthenticated => Authentication::Unauthenticated,
-        Some(tls) if tls.unauthenticated_tls => Authentication::TlsUnauthenticated,
-        Some(tls) => {
-            let accounts = tls.service_accounts.iter().map(|account| {
-                let namespace = account.namespace.as_ref().unwrap_or(&metadata.namespace);
-                mesh.account(namespace, &account.name)
-            });
-            identities(tls.identities.iter().cloned().chain(accounts))?
+        match self.view.cluster().get(kind, &workload.namespace, name) {
+            Some(Object::Pod(pod)) => Ok(Host::Pod(pod)),
+            Some(Object::ExternalWorkload(external)) => Ok(Host::External(external)),
+            _ => Err(Refused::new(Code::NOT_FOUND, "unknown server")),
         }
-        None => return None,
-    };
-    Some(Authorization { networks, authentication, meta: meta("serverauthorization", &metadata.namespace, &metadata.name) })
-}
+    }
 
-/// A policy whose references do not all exist grants nothing.
-fn of_policy(cluster: &Cluster, mesh: &Mesh, policy: &AuthorizationPolicy, server: &Server) -> Option<Authorization> {
-    let namespace = &policy.metadata.namespace;
-    if *namespace != server.metadata.namespace {
-        return None;
+    /// What says who may call where no Server does, and the name of a default policy that nobody knows.
+    fn default_of(&self, metadata: &Metadata, port: u16) -> (Ruler, Option<String>) {
+        // The injector copies annotations of a namespace to its Pods. Sources without an injector may tell of the namespace itself.
+        let namespace = match self.view.cluster().get(Kind::Namespace, "", &metadata.namespace) {
+            Some(Object::Namespace(namespace)) => Some(&namespace.metadata.annotations),
+            _ => None,
+        };
+        let note = |key: &str| metadata.annotations.get(key).or_else(|| namespace?.get(key));
+        let lists = |key: &str| note(key).is_some_and(|list| contains(list, port));
+        let asked = note(DEFAULT_POLICY);
+        let known = asked.and_then(|name| name.parse().ok());
+        let unknown = asked.filter(|_| known.is_none()).cloned();
+        let mut default = known.unwrap_or(self.mesh.default_policy);
+        if lists(REQUIRE_IDENTITY) {
+            default = match default {
+                DefaultPolicy::AllUnauthenticated => DefaultPolicy::AllAuthenticated,
+                DefaultPolicy::ClusterUnauthenticated => DefaultPolicy::ClusterAuthenticated,
+                other => other,
+            };
+        }
+        (Ruler::Default(default, if lists(OPAQUE_PORTS) { Stream::Opaque } else { Stream::Detected }), unknown)
     }
-    let target = &policy.spec.target_ref;
-    let targets = match target.kind.to_ascii_lowercase().as_str() {
-        "server" => target.name == server.metadata.name,
-        "namespace" => target.name == *namespace,
-        _ => false,
-    };
-    if !targets {
-        return None;
-    }
-    let (mut networks, mut authentication) = (Network::all(), Authentication::Unauthenticated);
-    for reference in &policy.spec.required_authentication_refs {
-        let namespace = reference.namespace.as_ref().unwrap_or(namespace);
-        match reference.kind.to_ascii_lowercase().as_str() {
-            "networkauthentication" => match cluster.get(Kind::NetworkAuthentication, namespace, &reference.name)? {
-                Object::NetworkAuthentication(found) => networks = found.spec.networks.iter().map(network).collect(),
-                _ => return None,
+
+    /// What a port allows.
+    #[must_use]
+    pub fn inbound(&self, port: &Port) -> Policy {
+        match &port.ruler {
+            Ruler::Server(name) => match self.view.server(&port.namespace, name) {
+                Some(server) => self.of_server(port, server),
+                // It stood in another view. Nobody may call what nothing is known of.
+                None => self.of_default(port, DefaultPolicy::Deny, Stream::Detected),
             },
-            "meshtlsauthentication" => match cluster.get(Kind::MeshTLSAuthentication, namespace, &reference.name)? {
-                Object::MeshTLSAuthentication(found) => authentication = mesh_tls(mesh, found)?,
-                _ => return None,
-            },
-            "serviceaccount" => authentication = identities([mesh.account(namespace, &reference.name)])?,
-            _ => return None,
+            Ruler::Default(default, stream) => self.of_default(port, *default, *stream),
         }
     }
-    Some(Authorization { networks, authentication, meta: meta("authorizationpolicy", namespace, &policy.metadata.name) })
-}
 
-fn mesh_tls(mesh: &Mesh, authentication: &MeshTLSAuthentication) -> Option<Authentication> {
-    let referred = |reference: &Reference| match reference.kind.as_str() {
-        "Namespace" => format!("*.{}.serviceaccount.identity.{}.{}", reference.name, mesh.namespace, mesh.trust_domain),
-        _ => mesh.account(reference.namespace.as_ref().unwrap_or(&authentication.metadata.namespace), &reference.name),
-    };
-    let spec = &authentication.spec;
-    identities(spec.identities.iter().cloned().chain(spec.identity_refs.iter().map(referred)))
-}
+    fn of_default(&self, port: &Port, default: DefaultPolicy, stream: Stream) -> Policy {
+        let mut policy = default.policy(&self.mesh.networks, DETECT_TIMEOUT);
+        policy.protocol = match stream {
+            Stream::Opaque => Protocol::Opaque,
+            // `deny` is detection without authorizations here: HTTP clients learn that they are denied.
+            Stream::Detected => Protocol::Detect { timeout: DETECT_TIMEOUT, routes: self.default_http_routes(port), rate_limit: None },
+        };
+        policy
+    }
 
-/// Names, with `*` for any and `*.suffix` for any below. `None` if there is no name that could match.
-fn identities(names: impl IntoIterator<Item = String>) -> Option<Authentication> {
-    let (mut exact, mut suffixes) = (BTreeSet::new(), Vec::new());
-    for name in names {
-        match name.strip_prefix('*') {
-            Some("") => suffixes.push(Suffix::of_labels::<&str>(&[])),
-            Some(suffix) => suffixes.push(Suffix::of_labels(&suffix.trim_start_matches('.').split('.').collect::<Vec<_>>())),
-            None => exact.extend(name.parse::<Identity>().ok()),
+    fn of_server(&self, port: &Port, server: &Server) -> Policy {
+        let (routes, rate_limit) = (|| self.server_http_routes(port, server), || self.rate_limit(server));
+        let protocol = match server.spec.proxy_protocol.unwrap_or_default() {
+            ProxyProtocol::Unknown => Protocol::Detect { timeout: DETECT_TIMEOUT, routes: routes(), rate_limit: rate_limit() },
+            ProxyProtocol::Http1 => Protocol::Http1 { routes: routes(), rate_limit: rate_limit() },
+            ProxyProtocol::Http2 => Protocol::Http2 { routes: routes(), rate_limit: rate_limit() },
+            ProxyProtocol::Grpc => Protocol::Grpc { routes: self.server_grpc_routes(server) },
+            ProxyProtocol::Opaque => Protocol::Opaque,
+            ProxyProtocol::Tls => Protocol::Tls,
+        };
+        // What cannot be read was refused at the door, and permits nobody.
+        let access = server.spec.access_policy.as_deref().and_then(|name| name.parse::<DefaultPolicy>().ok());
+        let granted = access.map(|access| access.policy(&self.mesh.networks, DETECT_TIMEOUT).authorizations);
+        let named = self.server_authorizations(server);
+        Policy {
+            protocol,
+            server: meta("server", &server.metadata),
+            authorizations: named.into_iter().chain(granted.iter().flat_map(|g| g.iter().cloned())).collect(),
         }
     }
-    let some = !(exact.is_empty() && suffixes.is_empty());
-    some.then_some(Authentication::TlsAuthenticated { identities: exact, suffixes })
 }
 
-fn network(network: &meshkit_manifest::policy::Network) -> Network {
-    Network { net: network.cidr, except: network.except.clone() }
+impl Host<'_> {
+    fn metadata(&self) -> &Metadata {
+        match self {
+            Self::Pod(pod) => &pod.metadata,
+            Self::External(external) => &external.metadata,
+        }
+    }
+
+    fn is_selected(&self, server: &Server, port: u16) -> bool {
+        let selects = |selector: &Option<LabelSelector>| selector.as_ref().is_some_and(|s| s.matches(&self.metadata().labels));
+        let is_meant = match self {
+            Self::Pod(_) => selects(&server.spec.pod_selector),
+            Self::External(_) => selects(&server.spec.external_workload_selector),
+        };
+        is_meant && self.is_port(&server.spec.port, port)
+    }
+
+    /// Several ports may have one name: containers do not know each other.
+    fn is_port(&self, wanted: &IntOrString, port: u16) -> bool {
+        match (wanted, self) {
+            (IntOrString::Int(number), _) => *number == i64::from(port),
+            (IntOrString::String(name), Self::Pod(pod)) => pod.spec.ports().any(|(known, number)| (known, number) == (name, port)),
+            (IntOrString::String(name), Self::External(external)) => {
+                external.spec.ports.iter().any(|known| (&known.name, known.port) == (name, port))
+            }
+        }
+    }
+
+    fn probes(&self, port: u16) -> BTreeSet<String> {
+        match self {
+            Self::Pod(pod) => {
+                let paths = pod.spec.probes().filter(|(of, _)| *of == port).map(|(_, path)| path.split('?').next().unwrap_or(path));
+                paths.map(str::to_owned).collect()
+            }
+            Self::External(_) => BTreeSet::new(),
+        }
+    }
 }
 
-fn meta(kind: &str, namespace: &str, name: &str) -> Meta {
-    Meta::Resource(Arc::new(Resource {
+/// An object of the mesh's group, as policies name it.
+fn meta(kind: &str, metadata: &Metadata) -> Meta {
+    let resource = Resource {
         group: GROUP.to_owned(),
         kind: kind.to_owned(),
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
+        namespace: metadata.namespace.clone(),
+        name: metadata.name.clone(),
         ..Resource::default()
-    }))
-}
-
-impl Mesh {
-    fn account(&self, namespace: &str, name: &str) -> String {
-        format!("{name}.{namespace}.serviceaccount.identity.{}.{}", self.namespace, self.trust_domain)
-    }
-}
-
-/// Is the port in a list of ports and ranges?
-pub(crate) fn contains(list: &str, port: u16) -> bool {
-    list.split(',').map(str::trim).any(|item| match item.split_once('-') {
-        Some((low, high)) => matches!((low.parse::<u16>(), high.parse::<u16>()), (Ok(low), Ok(high)) if (low..=high).contains(&port)),
-        None => item.parse() == Ok(port),
-    })
+    };
+    Meta::Resource(resource.into())
 }
 
 #[cfg(test)]

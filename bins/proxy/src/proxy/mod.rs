@@ -1,6 +1,7 @@
 //! A proxy from a [`Config`] value: sockets, threads, and their order.
 
 mod accepting;
+mod admin;
 mod assembly;
 mod settings;
 
@@ -184,7 +185,9 @@ impl Proxy {
         let entered = handle.enter();
         let admin_listener = tokio::net::TcpListener::from_std(admin)?;
         drop(entered);
-        handle.spawn(async move { match admin_server.serve(admin_listener).await {} });
+        let (server_name, snapshots) = (Arc::from(config.identity.server_name.as_str()), assembly.store.subscribe());
+        let open = move |io| admin::open(io, Arc::clone(&server_name), snapshots.clone());
+        handle.spawn(async move { match admin_server.serve_with(admin_listener, open).await {} });
         serve_tap(tap, &config, &assembly, &handle)?;
         handle.spawn(async move {
             loop {

@@ -1,6 +1,15 @@
-//! Garbage at the admin server.
+//! Garbage at the admin server, and the mesh's TLS.
 
-use crate::support::{peer::Peer, start};
+use crate::support::{CLIENT, NAME, authority::Dates, openssl, peer::Peer, start};
+
+#[test]
+fn a_meshed_client_scrapes_over_the_tls_of_the_mesh() {
+    let proxy = start();
+    let client = proxy.authority.leaf(CLIENT, Dates::Now);
+    let request = b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let scrape = openssl::client(proxy.on(4191), NAME, &openssl::shows(&client), request);
+    assert!(scrape.contains("HTTP/1.1 200") && scrape.contains("process_start_time_seconds"), "{scrape}");
+}
 
 #[test]
 fn the_admin_server_refuses_what_is_no_request_and_goes_on_serving() {

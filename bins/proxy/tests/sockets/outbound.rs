@@ -148,3 +148,26 @@ fn a_server_of_http2_that_breaks_the_protocol_becomes_a_502_or_a_reset() {
     let good = server(proxy.on(9159), b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
     assert!(get(proxy.outbound(good)).contains(" 200 "));
 }
+
+#[test]
+fn an_odd_answer_is_an_answer() {
+    let proxy = start();
+    let odd: [(&[u8], &str); 8] = [
+        (b"HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "204"),
+        (b"HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n", "204"),
+        (b"HTTP/1.1 304 Not Modified\r\ncontent-length: 10\r\n\r\n", "304"),
+        (b"HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked\r\n\r\n", "304"),
+        (b"HTTP/1.1 999 Odd\r\ncontent-length: 0\r\n\r\n", "999"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\nto the end", "200"),
+        (b"HTTP/1.0 200 OK\r\n\r\nto the end", "200"),
+        (b"HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", "200"),
+    ];
+    for (port, (says, status)) in (9160..).zip(odd) {
+        let answer = get(proxy.outbound(server(proxy.on(port), says)));
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")) || answer.starts_with(&format!("HTTP/1.0 {status} ")),
+            "{:?}: {answer:?}",
+            String::from_utf8_lossy(says)
+        );
+    }
+}

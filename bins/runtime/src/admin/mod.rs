@@ -1,7 +1,7 @@
 //! The HTTP server for probes, scrapes, the log level and whatever else a program wants to be asked.
 //!
 //! It runs on a thread of its own, so that a saturated program can still say what is wrong. [`Admin::serve`] accepts plaintext
-//! connections; a program that terminates TLS first hands its streams to [`Admin::serve_connection`].
+//! connections; [`Admin::serve_with`] lets a program end TLS first.
 //!
 //! | path | methods | answer |
 //! |---|---|---|
@@ -23,7 +23,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, HashMap},
     convert::Infallible,
-    fmt,
+    fmt, io,
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
@@ -40,7 +40,7 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::JoinSet,
 };
@@ -141,6 +141,19 @@ impl Admin {
     /// # Cancel safety
     /// A drop closes the listener and every connection.
     pub async fn serve(self, listener: TcpListener) -> Infallible {
+        self.serve_with(listener, |io| std::future::ready(Ok(io))).await
+    }
+
+    /// Accepts connections, opens each with `open`, which may end TLS or refuse it, and serves them, for ever.
+    ///
+    /// # Cancel safety
+    /// A drop closes the listener and every connection.
+    pub async fn serve_with<O, F, I>(self, listener: TcpListener, open: O) -> Infallible
+    where
+        O: Fn(TcpStream) -> F,
+        F: Future<Output = io::Result<I>> + Send + 'static,
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
         loop {
@@ -154,10 +167,14 @@ impl Admin {
             };
             match accepted {
                 Ok((io, client)) => {
-                    let admin = self.clone();
+                    let (admin, opening) = (self.clone(), open(io));
                     let serve = async move {
                         let _slot = slot;
-                        if let Err(error) = admin.serve_connection(io, client).await {
+                        let served = match opening.await {
+                            Ok(io) => admin.serve_connection(io, client).await,
+                            Err(error) => Err(error.into()),
+                        };
+                        if let Err(error) = served {
                             debug!(client.addr = %client, error, "admin connection failed");
                         }
                     };
