@@ -56,7 +56,10 @@ fn headers(lines: &[u8]) -> HeaderMap {
 fn stripped(headers: HeaderMap) {
     let text = |value: &HeaderValue| value.to_str().map(str::to_ascii_lowercase).unwrap_or_default();
     let listed: Vec<_> = headers.get_all(CONNECTION).iter().map(text).collect();
-    let listed: Vec<_> = listed.iter().flat_map(|value| value.split(',')).map(str::trim).filter(|name| *name != "close").collect();
+    let listed: Vec<_> = listed.iter().flat_map(|value| value.split(',')).map(str::trim).collect();
+    // A client cannot take these away by listing them.
+    let stays = |name: &&str| matches!(*name, "close" | "host") || name.starts_with("l5d-");
+    let listed: Vec<_> = listed.into_iter().filter(|name| !stays(name)).collect();
     let goes = |name: &HeaderName| OF_ONE_HOP.contains(&name.as_str()) || listed.contains(&name.as_str());
     let mut left = headers.clone();
     hop::strip_connection_headers(&mut left);

@@ -1,5 +1,7 @@
 //! Calls: what goes over the wire, and what comes of the answers.
 
+#![allow(clippy::unwrap_used)] // Everything in here is a test.
+
 use std::{sync::Arc, time::Duration, time::SystemTime};
 
 use meshkit_kube::{About, Access, Client, Conflicts, Filter, Happening, Held, Lease, Recorder, Resource, Selection, lease::Terms};

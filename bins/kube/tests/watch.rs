@@ -1,5 +1,7 @@
 //! What a source tells is what the server has, whatever happens on the way.
 
+#![allow(clippy::unwrap_used)] // Everything in here is a test.
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},

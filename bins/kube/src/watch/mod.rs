@@ -179,7 +179,9 @@ impl<O: Observe> Source<O> {
             lists.push(list);
             let sink = Sink::Gathering { objects: Vec::new(), done: Some(done), start: started.clone(), events: events.clone() };
             let reader = Reader::new(self.client.clone(), selection, self.limits, Arc::clone(&self.observe), Backoff::new(self.pace, seed));
-            tasks.spawn(async move { drop(reader.run(sink).await) });
+            tasks.spawn(async move {
+                let _ = reader.run(sink).await;
+            });
         }
         let gather = async {
             let mut all = Vec::new();

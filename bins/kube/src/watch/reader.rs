@@ -209,7 +209,7 @@ impl<O: Observe> Reader<O> {
         let place = place(self.selection.kind).ok_or_else(|| Failure::Refused(Refusal { code: 404, ..Refusal::default() }))?;
         let versions = if token.is_empty() { place.versions } else { std::slice::from_ref(&self.version) };
         let mut absent = Failure::Refused(Refusal { code: 404, ..Refusal::default() });
-        for version in versions.to_vec() {
+        for version in versions.iter().copied() {
             let mut path = place.path(version, &self.selection.namespace);
             query(&mut path, "limit", &limit.to_string());
             if !token.is_empty() {
