@@ -45,7 +45,7 @@ pub struct Reloader {
 #[derive(Debug)]
 enum Found {
     Nothing,
-    Update { issuer: Issuer, is_new_issuer: bool, is_new_anchors: bool },
+    Update { issuer: Box<Issuer>, is_new_issuer: bool, is_new_anchors: bool },
     Skipped(String),
 }
 
@@ -86,7 +86,7 @@ impl Reloader {
             match self.look(read.map_err(|error| error.to_string()), clock.now()) {
                 Found::Nothing => {}
                 Found::Update { issuer, is_new_issuer, is_new_anchors } => {
-                    service.set_issuer(issuer);
+                    service.set_issuer(*issuer);
                     if is_new_issuer {
                         observe.issuer_updated();
                     }
@@ -123,7 +123,7 @@ impl Reloader {
                 let is_new_issuer = (&contents.certificates, &contents.key) != (&self.used.certificates, &self.used.key);
                 let is_new_anchors = contents.anchors != self.used.anchors;
                 (self.used, self.skipped) = (contents, None);
-                Found::Update { issuer, is_new_issuer, is_new_anchors }
+                Found::Update { issuer: Box::new(issuer), is_new_issuer, is_new_anchors }
             }
             Err(why) if self.skipped.as_ref() == Some(&why) => Found::Nothing,
             Err(why) => {

@@ -87,7 +87,10 @@ mod tests {
     use super::*;
 
     /// Answers from a list, and notes what it was asked.
-    struct Script(Mutex<(Vec<Result<Reviewed, String>>, Vec<usize>)>);
+    /// Answers that are left, and how many bytes each question had.
+    type Said = (Vec<Result<Reviewed, String>>, Vec<usize>);
+
+    struct Script(Mutex<Said>);
 
     impl Review for &'static Script {
         async fn review(&self, token: &str, audiences: &[&str]) -> Result<Reviewed, String> {
