@@ -43,6 +43,6 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("{USAGE}\n{}\n{}", image::USAGE, cluster::USAGE);
+    eprintln!("{USAGE}\n  {}\n  {}", image::USAGE, cluster::USAGE);
     ExitCode::from(64)
 }

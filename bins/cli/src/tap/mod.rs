@@ -26,7 +26,7 @@ use tracing::{debug, warn};
 use self::show::{Output, show};
 use crate::{
     STATE_DIR,
-    answer::answer,
+    answer::{Reader, go_on},
     run::{Described, Description, control_plane, names},
 };
 
@@ -34,6 +34,8 @@ use crate::{
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// A tap sees so many requests each time, and is begun anew once a second.
 const ROUND: Duration = Duration::from_secs(1);
+/// So many rounds in a row may fail: a replica that restarts is back by then.
+const FAILURES_MAX: u32 = 10;
 /// Events that wait to be printed.
 const BACKLOG: usize = 1024;
 
@@ -99,7 +101,11 @@ impl Tap {
             tokio::select! {
                 () = &mut stop => return Ok(()),
                 event = events.recv() => match event {
-                    Some(event) => answer(&format!("{}\n", show(&event, self.output)))?,
+                    Some(event) => {
+                        if go_on(&format!("{}\n", show(&event, self.output)))? == Reader::Gone {
+                            return Ok(());
+                        }
+                    }
                     None => return Err(vec!["no proxy shows its requests any more; is the mesh still running?".to_owned()]),
                 },
             }
@@ -176,15 +182,17 @@ fn credentials(state: &Path) -> std::io::Result<Store> {
     Ok(store)
 }
 
-/// Looks at one replica, round after round.
+/// Looks at one replica, round after round, until it has not been there for some of them.
 async fn follow(replica: Described, observed: Observe, store: Arc<Store>, events: mpsc::Sender<Event>) {
-    loop {
+    let mut failures = 0;
+    while failures < FAILURES_MAX && !events.is_closed() {
         let next = tokio::time::sleep(ROUND);
-        if let Err(error) = round(&replica, &observed, &store, &events).await {
-            warn!(pod = %replica.pod, %error, "cannot be looked at");
-        }
-        if events.is_closed() {
-            return;
+        match round(&replica, &observed, &store, &events).await {
+            Ok(()) => failures = 0,
+            Err(error) => {
+                failures += 1;
+                warn!(pod = %replica.pod, %error, "cannot be looked at");
+            }
         }
         next.await;
     }

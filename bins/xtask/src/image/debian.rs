@@ -109,6 +109,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_file_for_docker_takes_the_same_packages() {
+        let text = fs::read_to_string(crate::step::root().join("deploy/docker/init.Dockerfile")).unwrap();
+        assert!(text.contains(&format!("apt-get download {} ", PACKAGES.join(" "))));
+    }
+
+    #[test]
     fn a_cache_is_used_only_if_it_is_complete() {
         let cache = std::env::temp_dir().join(format!("xtask-debian-{}", std::process::id()));
         remove_folder(&cache).unwrap();

@@ -120,6 +120,25 @@ mod tests {
     }
 
     #[test]
+    fn the_files_for_docker_say_the_same() {
+        for which in ALL {
+            let text = state::read(&step::root().join(format!("deploy/docker/{}.Dockerfile", which.name()))).unwrap();
+            let image = which.image("ghcr.io/meshkit", "$MESH_GIT_SHA");
+            let line = |wanted: &str| assert!(text.lines().any(|line| line.trim_start().ends_with(wanted)), "{}: {wanted}", which.name());
+            line(&format!("--tag {} .", image.reference));
+            line(&format!("USER {}", image.user));
+            line(&format!("ENTRYPOINT [\"{}\"]", image.entrypoint.join("\", \"")));
+            match image.arguments.as_slice() {
+                [] => assert!(!text.contains("\nCMD ")),
+                words => line(&format!("CMD [\"{}\"]", words.join("\", \""))),
+            }
+            for (name, value) in &image.labels {
+                assert!(text.contains(&format!("{name}=\"{value}\"")), "{}: {name}={value}", which.name());
+            }
+        }
+    }
+
+    #[test]
     fn a_label_without_a_value_is_left_out() {
         let image = Which::Init.image("a", "");
         assert!(image.labels.iter().all(|(name, value)| !value.is_empty() && !name.ends_with("revision")), "{:?}", image.labels);
