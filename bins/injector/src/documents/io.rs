@@ -56,8 +56,9 @@ pub fn write(documents: &[Value], format: Format) -> Result<String, Unwritable> 
                 // Long lines are not folded: a diff should show what has changed and nothing else.
                 let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX, prefer_block_scalars: true };
                 let yaml = serde_saphyr::to_string_with_options(document, options).map_err(|error| Unwritable(error.to_string()))?;
-                text.push_str(yaml.trim_end_matches('\n'));
-                text.push_str("\n---");
+                text.push_str(&yaml);
+                // Empty lines at the end are a part of the last text.
+                text.push_str(if yaml.ends_with('\n') { "---" } else { "\n---" });
             }
         }
         text.push('\n');
@@ -132,6 +133,15 @@ mod tests {
         let document = json!(words);
         let text = write(std::slice::from_ref(&document), Format::Yaml).unwrap();
         assert_eq!(read(&text).unwrap(), [document], "{text}");
+    }
+
+    #[test]
+    fn empty_lines_at_the_end_of_a_document_are_kept() {
+        for end in ["\n", "a\n\n", "\n\na\n\n\n"] {
+            let document = json!({ "text": end });
+            let text = write(std::slice::from_ref(&document), Format::Yaml).unwrap();
+            assert_eq!(read(&text).unwrap(), [document], "{text}");
+        }
     }
 
     #[test]
