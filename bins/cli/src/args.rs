@@ -9,7 +9,7 @@ use meshkit_runtime::{logs, shutdown};
 use crate::{
     STATE_DIR,
     answer::answer,
-    chart, check, demo, inject, install, profile,
+    chart, check, controller, demo, inject, install, profile,
     run::{self, child, control_plane},
     sidecar, stat, tap, version,
 };
@@ -92,6 +92,9 @@ enum Command {
     /// Does nothing for some seconds
     #[command(hide = true)]
     Sleep(sidecar::Sleep),
+    /// Runs a controller of a mesh on Kubernetes
+    #[command(subcommand, hide = true)]
+    Controller(controller::Controller),
     /// Runs a proxy, with settings from the environment
     Proxy,
     /// Runs the control plane of a local mesh
@@ -156,7 +159,7 @@ pub fn main() -> ExitCode {
     if let Some(status) = words.first().and_then(|name| meshkit_init::program::named(name, words.iter().cloned())) {
         return status;
     }
-    let args = match Args::try_parse() {
+    let args = match Args::try_parse_from(controller::words(words)) {
         Ok(args) => args,
         Err(error) => {
             // Help and version are answers, not errors.
@@ -183,6 +186,7 @@ pub fn main() -> ExitCode {
         Command::Uninject(uninject) => local(async move |_| uninject.run()),
         Command::Completion { shell } => local(async move |_| answer(&completion(shell))),
         Command::Chart(chart) => local(async move |_| chart.run()),
+        Command::Controller(controller) => controller.run(),
         Command::Init(init) => init.run(),
         Command::Validate(validate) => validate.run(),
         Command::InstallCniPlugin(install) => install.run(),

@@ -9,6 +9,7 @@ pub mod args;
 mod chart;
 mod check;
 mod cluster;
+mod controller;
 pub mod demo;
 mod fetch;
 mod inject;

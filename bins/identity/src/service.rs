@@ -5,6 +5,7 @@ use std::{
     time::SystemTime,
 };
 
+use jiff::Timestamp;
 use meshkit_core::{Clock, Identity, grpc::Code};
 use meshkit_wire::{
     Refused,
@@ -56,7 +57,7 @@ impl<A> Service<A> {
 
     /// Signs with this issuer from now on.
     pub fn set_issuer(&self, issuer: Issuer) {
-        info!(not_after = ?issuer.not_after(), "issuer loaded");
+        info!(not_after = %date(issuer.not_after()), "issuer loaded");
         self.observe.loaded(issuer.not_after());
         *self.issuer.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(issuer));
     }
@@ -108,6 +109,11 @@ impl<A> Service<A> {
     }
 }
 
+/// For people.
+fn date(time: SystemTime) -> Timestamp {
+    Timestamp::try_from(time).unwrap_or_default()
+}
+
 impl<A: Authenticate> Certify for Service<A> {
     async fn certify(&self, request: CertifyRequest) -> Result<Certified, Refused> {
         let began = Instant::now();
@@ -115,7 +121,7 @@ impl<A: Authenticate> Certify for Service<A> {
         let answer = self.answer(&request).await;
         match &answer {
             Ok((account, identity, issued)) => {
-                info!(identity = %request.identity, valid_until = ?issued.valid_until, "certificate issued");
+                info!(identity = %request.identity, valid_until = %date(issued.valid_until), "certificate issued");
                 self.observe.issued(account, identity, &issued.leaf, issued.valid_until);
             }
             Err(error) => warn!(identity = %request.identity, %error, "certificate refused"),

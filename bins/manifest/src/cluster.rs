@@ -8,6 +8,9 @@ use crate::{
     object::{Key, Kind, Object},
 };
 
+/// Changes that are taken in at once.
+const BATCH: usize = 256;
+
 /// All objects at one moment. Cloning is cheap enough for a machine's worth of them: the objects themselves are shared.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cluster(BTreeMap<Key, Object>);
@@ -84,8 +87,13 @@ impl Cluster {
 
     /// Keeps a cluster in step with a source, until the source ends. What `source` does not name is not taken from it. Watchers see one moment after the other, never a part of a change.
     pub async fn follow(mut events: mpsc::Receiver<Event>, into: Arc<watch::Sender<Arc<Self>>>, source: impl Fn(&Key) -> bool) {
-        while let Some(event) = events.recv().await {
-            into.send_modify(|cluster| Arc::make_mut(cluster).apply(event, &source));
+        let mut batch = Vec::with_capacity(BATCH);
+        while events.recv_many(&mut batch, BATCH).await > 0 {
+            // What has come together is taken in together: the map is copied once for all of it, if somebody still looks at the one before.
+            into.send_modify(|cluster| {
+                let cluster = Arc::make_mut(cluster);
+                batch.drain(..).for_each(|event| cluster.apply(event, &source));
+            });
         }
     }
 }

@@ -192,11 +192,11 @@ pub(crate) fn certify(
 
 /// Two services on one port, told apart by the path of a call.
 #[derive(Clone)]
-struct ByPath<A, B> {
+pub(crate) struct ByPath<A, B> {
     /// How the paths of the first one begin.
-    prefix: &'static str,
-    first: A,
-    other: B,
+    pub(crate) prefix: &'static str,
+    pub(crate) first: A,
+    pub(crate) other: B,
 }
 
 type GrpcResponse = http::Response<tonic::body::Body>;

@@ -14,5 +14,5 @@ pub use admit::{Admitted, Event, EventKind, Subject, admit};
 pub use certificates::{Certificates, InvalidCertificates};
 pub use metrics::Metrics;
 pub use review::{Answer, InvalidReview, Request};
-pub use server::{BODY_MAX, Webhook, serve};
+pub use server::{BODY_MAX, Review, Webhook, serve};
 pub use source::{Cluster, Files, Unavailable};

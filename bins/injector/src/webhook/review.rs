@@ -84,6 +84,12 @@ impl Request {
         })
     }
 
+    /// The object, as it is to be. It says its own version and kind.
+    #[must_use]
+    pub const fn object(&self) -> &Value {
+        &self.object
+    }
+
     /// The namespace of the object.
     #[must_use]
     pub fn namespace(&self) -> &str {

@@ -47,6 +47,12 @@ pub struct Webhook<C> {
     events: mpsc::Sender<Event>,
 }
 
+/// Answers what the API server asks before it takes an object.
+pub trait Review: Send + Sync + 'static {
+    /// The `AdmissionReview` with the answer. What goes wrong on the way is a refusal, in words.
+    fn review(&self, request: &Request) -> impl Future<Output = Value> + Send;
+}
+
 impl<C: Cluster> Webhook<C> {
     /// Asks `cluster`, goes by `files`, and gives `events` to whoever writes them. Those that find no place are counted.
     #[must_use]
@@ -54,11 +60,22 @@ impl<C: Cluster> Webhook<C> {
         Self { cluster, files, metrics, events }
     }
 
-    /// Answers one request.
-    ///
+    async fn judge(&self, request: &Request) -> Result<Admitted, Unavailable> {
+        let values = self.files.read().await?;
+        let namespace = self.cluster.namespace(&request.namespace).await?;
+        let mut owner = direct_owner(&request.object);
+        // Only these stand between a workload and its pods. A Job of a CronJob is a workload itself.
+        if let Some(direct) = owner.as_ref().filter(|owner| owner.kind == "ReplicaSet") {
+            owner = self.cluster.controller(&request.namespace, direct).await.or(owner);
+        }
+        Ok(admit(&values, request, &namespace, owner.as_ref()))
+    }
+}
+
+impl<C: Cluster> Review for Webhook<C> {
     /// # Cancel safety
     /// A dropped answer has been neither told nor counted.
-    pub async fn review(&self, request: &Request) -> Value {
+    async fn review(&self, request: &Request) -> Value {
         let answer = match self.judge(request).await {
             Ok(Admitted { answer, events, labels }) => {
                 if let Some(labels) = labels {
@@ -79,48 +96,37 @@ impl<C: Cluster> Webhook<C> {
         };
         request.respond(&answer)
     }
+}
 
-    async fn judge(&self, request: &Request) -> Result<Admitted, Unavailable> {
-        let values = self.files.read().await?;
-        let namespace = self.cluster.namespace(&request.namespace).await?;
-        let mut owner = direct_owner(&request.object);
-        // Only these stand between a workload and its pods. A Job of a CronJob is a workload itself.
-        if let Some(direct) = owner.as_ref().filter(|owner| owner.kind == "ReplicaSet") {
-            owner = self.cluster.controller(&request.namespace, direct).await.or(owner);
-        }
-        Ok(admit(&values, request, &namespace, owner.as_ref()))
+async fn respond<B>(webhook: &impl Review, request: http::Request<B>) -> Response<Full<Bytes>>
+where
+    B: Body<Data = Bytes, Error: Into<BodyError>>,
+{
+    let text = |status: StatusCode, text: String| {
+        let mut response = Response::new(Full::from(text));
+        *response.status_mut() = status;
+        response
+    };
+    if request.method() != Method::POST {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "an admission review is posted\n".to_owned());
     }
-
-    async fn respond<B>(&self, request: http::Request<B>) -> Response<Full<Bytes>>
-    where
-        B: Body<Data = Bytes, Error: Into<BodyError>>,
-    {
-        let text = |status: StatusCode, text: String| {
-            let mut response = Response::new(Full::from(text));
-            *response.status_mut() = status;
-            response
-        };
-        if request.method() != Method::POST {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "an admission review is posted\n".to_owned());
+    let body = match read(request.into_body()).await {
+        Ok(body) => body,
+        Err(error) => {
+            let status = if error.is::<TooLong>() || error.is::<LengthLimitError>() {
+                StatusCode::PAYLOAD_TOO_LARGE
+            } else {
+                StatusCode::BAD_REQUEST
+            };
+            return text(status, format!("{error}\n"));
         }
-        let body = match read(request.into_body()).await {
-            Ok(body) => body,
-            Err(error) => {
-                let status = if error.is::<TooLong>() || error.is::<LengthLimitError>() {
-                    StatusCode::PAYLOAD_TOO_LARGE
-                } else {
-                    StatusCode::BAD_REQUEST
-                };
-                return text(status, format!("{error}\n"));
-            }
-        };
-        match Request::parse(&body) {
-            Err(invalid) => text(StatusCode::BAD_REQUEST, format!("{invalid}\n")),
-            Ok(review) => {
-                let mut response = text(StatusCode::OK, self.review(&review).await.to_string());
-                response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
-                response
-            }
+    };
+    match Request::parse(&body) {
+        Err(invalid) => text(StatusCode::BAD_REQUEST, format!("{invalid}\n")),
+        Ok(review) => {
+            let mut response = text(StatusCode::OK, webhook.review(&review).await.to_string());
+            response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+            response
         }
     }
 }
@@ -160,7 +166,7 @@ impl std::error::Error for TooLong {}
 ///
 /// # Cancel safety
 /// Connections that are open go on until they end.
-pub async fn serve<C: Cluster>(listener: TcpListener, certificates: Certificates, webhook: Arc<Webhook<C>>, drain: drain::Watch) {
+pub async fn serve<W: Review>(listener: TcpListener, certificates: Certificates, webhook: Arc<W>, drain: drain::Watch) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let stop = drain.clone().signaled();
     tokio::pin!(stop);
@@ -190,7 +196,7 @@ pub async fn serve<C: Cluster>(listener: TcpListener, certificates: Certificates
     }
 }
 
-async fn connection<C: Cluster>(socket: TcpStream, certificates: &Certificates, webhook: Arc<Webhook<C>>, drain: drain::Watch) {
+async fn connection<W: Review>(socket: TcpStream, certificates: &Certificates, webhook: Arc<W>, drain: drain::Watch) {
     let acceptor = tokio_rustls::TlsAcceptor::from(certificates.config());
     let io = match tokio::time::timeout(PATIENCE, acceptor.accept(socket)).await {
         Ok(Ok(io)) => TokioIo::new(io),
@@ -199,7 +205,7 @@ async fn connection<C: Cluster>(socket: TcpStream, certificates: &Certificates, 
     };
     let service = service_fn(move |request| {
         let webhook = Arc::clone(&webhook);
-        async move { Ok::<_, Infallible>(webhook.respond(request).await) }
+        async move { Ok::<_, Infallible>(respond(&*webhook, request).await) }
     });
     // Innermost first. The limit holds for the body that is read; the time, for reading and answering together.
     let service = RequestBodyLimitLayer::new(DISCARD_MAX).layer(service);

@@ -6,7 +6,7 @@ use std::{
     borrow::Cow,
     collections::BTreeSet,
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::RangeInclusive,
     str::FromStr,
     time::Duration,
@@ -195,6 +195,16 @@ pub fn authority(text: &str) -> Result<Authority, InvalidSyntax> {
 pub fn is_loopback(authority: &Authority) -> bool {
     match authority.host() {
         Host::Ip(ip) => ip.to_canonical().is_loopback(),
+        Host::Name(name) => &**name == "localhost.",
+    }
+}
+
+/// Is this the machine itself, whoever else shares it? `localhost.`, 127.0.0.1 and `::1` are. The other loopback addresses may be replicas and controllers
+/// of a mesh on one machine, which are hosts like any other.
+#[must_use]
+pub fn is_self(authority: &Authority) -> bool {
+    match authority.host() {
+        Host::Ip(ip) => matches!(ip.to_canonical(), IpAddr::V4(Ipv4Addr::LOCALHOST) | IpAddr::V6(Ipv6Addr::LOCALHOST)),
         Host::Name(name) => &**name == "localhost.",
     }
 }

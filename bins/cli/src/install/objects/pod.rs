@@ -127,7 +127,6 @@ impl Plan<'_> {
             version if version.is_empty() => self.values.linkerd_version.clone(),
             version => version,
         };
-        let (command, args) = container.args.split_at(1);
         let (port, live, ready) = container.probes;
         let mounts = [(ACCOUNT_VOLUME, ACCOUNT_DIR)].into_iter().chain(container.mounts.iter().copied());
         let mut context = json!({
@@ -145,8 +144,8 @@ impl Plan<'_> {
             "name": container.name,
             "image": format!("{}:{version}", tree.text("controllerImage")),
             "imagePullPolicy": tree.get("imagePullPolicy"),
-            "command": ["/mesh", command[0]],
-            "args": args,
+            "command": ["/mesh", "controller"],
+            "args": container.args,
             "ports": container.ports.iter().map(|(name, port)| json!({"name": name, "containerPort": port})).collect::<Vec<_>>(),
             "livenessProbe": {"httpGet": {"path": live, "port": port}, "initialDelaySeconds": 10},
             "readinessProbe": {"httpGet": {"path": ready, "port": port}, "failureThreshold": 7},

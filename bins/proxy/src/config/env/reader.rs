@@ -153,7 +153,10 @@ impl Reader {
             self.refuse(&id_name, format!("is required: {addr} is not on this machine, so its identity must be known"));
         }
         // A name that is wrong has been refused.
-        (has_name == identity.is_some() && (has_name || syntax::is_loopback(&addr))).then_some(Controller { addr, identity })
+        let is_known = has_name == identity.is_some() && (has_name || syntax::is_loopback(&addr));
+        // A controller in the same pod is not reached through its proxy, and has no certificate of its own. Charts name it nevertheless.
+        let identity = identity.filter(|_| !syntax::is_self(&addr));
+        is_known.then_some(Controller { addr, identity })
     }
 
     /// A controller that must be given.

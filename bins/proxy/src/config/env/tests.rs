@@ -281,6 +281,9 @@ fn controllers_elsewhere_must_have_a_name() {
     let plain = good(&[(addr, "127.0.0.1:1"), (name, "unset")]).control.destination;
     assert_eq!((plain.addr.port(), plain.identity), (1, None));
     assert!(good(&[(addr, "127.0.0.9:1")]).control.destination.identity.is_some());
+    for own in ["127.0.0.1:1", "[::1]:1", "localhost.:1"] {
+        assert_eq!(good(&[(addr, own)]).control.destination.identity, None, "{own} is this pod, named or not");
+    }
 }
 
 #[test]

@@ -1,0 +1,1 @@
+//! Side by side: what a request costs here and elsewhere.
