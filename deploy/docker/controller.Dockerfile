@@ -31,7 +31,7 @@ LABEL org.opencontainers.image.title="Meshkit controllers" \
       org.opencontainers.image.source="https://github.com/meshkit/meshkit"
 # No certificates of public authorities: controllers speak to the API server and to each other, whose anchors are mounted.
 COPY --from=build /mesh /mesh
-ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/
 WORKDIR /
 # A number: Kubernetes cannot tell whether a name is root.
 USER 2103

@@ -54,7 +54,7 @@ LABEL org.opencontainers.image.title="Meshkit redirection of connections" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.source="https://github.com/meshkit/meshkit"
 COPY --from=root /root.d /
-ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/
 WORKDIR /
 USER 65534
 ENTRYPOINT ["/mesh"]

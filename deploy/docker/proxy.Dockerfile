@@ -31,7 +31,7 @@ LABEL org.opencontainers.image.title="Meshkit proxy" \
       org.opencontainers.image.source="https://github.com/meshkit/meshkit"
 # The whole program, not mesh-proxy alone: pods also run its words `await`, `sleep` and `validate` out of this image.
 COPY --from=build /mesh /mesh
-ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/
 WORKDIR /
 # A number: Kubernetes cannot tell whether a name is root. Connections of this user are not redirected again.
 USER 2102

@@ -11,7 +11,7 @@ use crate::{
     answer::answer,
     chart, check, controller, demo, inject, install, profile,
     run::{self, child, control_plane},
-    sidecar, stat, tap, version,
+    sidecar, stat, tap, version, words,
 };
 
 /// A service mesh in one program.
@@ -40,6 +40,9 @@ enum Command {
         /// What to print
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
+        /// Prints the manifests and runs nothing, for `kubectl apply -f -`
+        #[arg(long, conflicts_with_all = ["dir", "length", "output"])]
+        manifests: bool,
     },
     /// What a running mesh does
     #[command(subcommand)]
@@ -159,7 +162,7 @@ pub fn main() -> ExitCode {
     if let Some(status) = words.first().and_then(|name| meshkit_init::program::named(name, words.iter().cloned())) {
         return status;
     }
-    let args = match Args::try_parse_from(controller::words(words)) {
+    let args = match Args::try_parse_from(words::ordered(words)) {
         Ok(args) => args,
         Err(error) => {
             // Help and version are answers, not errors.
@@ -210,7 +213,8 @@ pub fn main() -> ExitCode {
             running.stop().await;
             Ok(())
         }),
-        Command::Demo { dir, length, output } => {
+        Command::Demo { manifests: true, .. } => local(async move |_| answer(&demo::manifests())),
+        Command::Demo { dir, length, output, manifests: false } => {
             let output = if output == Output::Json { demo::Output::Json } else { demo::Output::Rows };
             local(async move |stop| demo::run(&demo::Settings { dir, length, output }, stop).await)
         }

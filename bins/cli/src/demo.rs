@@ -36,6 +36,13 @@ pub enum Output {
     Json,
 }
 
+/// The manifests as one text, for a cluster that has a mesh or is to have one.
+#[must_use]
+pub fn manifests() -> String {
+    let files: Vec<String> = meshkit_demo::manifests("mesh").into_iter().map(|(_, text)| text).collect();
+    files.join("---\n")
+}
+
 /// Runs the demo.
 ///
 /// # Errors

@@ -21,6 +21,7 @@ pub mod stat;
 mod tap;
 mod values;
 mod version;
+mod words;
 
 /// The state of a run lies in this folder below its manifests, where the folder source does not look.
 pub const STATE_DIR: &str = ".mesh";

@@ -192,6 +192,15 @@ impl Cluster {
         xtask(&args).unwrap_or_else(|error| panic!("{error}"));
     }
 
+    /// Gives all nodes an image from an archive that says its name.
+    ///
+    /// # Panics
+    /// It cannot be imported.
+    pub fn load_archive(&self, path: impl AsRef<Path>) {
+        let path = path.as_ref().to_string_lossy();
+        xtask(&["load-image", &path, "--name", &self.name]).unwrap_or_else(|error| panic!("{error}"));
+    }
+
     /// Waits until a workload, such as `deployment/web`, runs as many ready pods of its latest version as it wants.
     ///
     /// # Panics
@@ -251,7 +260,7 @@ impl Cluster {
     }
 
     /// What to look at when something is wrong.
-    fn complaint(&self) -> String {
+    pub(crate) fn complaint(&self) -> String {
         let pods = self.try_kubectl(&["get", "pods", "--all-namespaces", "--output=wide"], "");
         let events = self.try_kubectl(&["get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"], "");
         let [pods, events] = [pods, events].map(|text| text.unwrap_or_else(|error| error));
@@ -355,10 +364,15 @@ fn take_turn(path: &Path) -> File {
 }
 
 fn xtask(args: &[&str]) -> Result<String, String> {
+    task(&[&["cluster"], args].concat())
+}
+
+/// A task of the project.
+pub(crate) fn task(args: &[&str]) -> Result<String, String> {
     // Not by `cargo run`, which would wait for whoever builds something at this moment.
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     let program = PROGRAM.get_or_init(|| crate::build(&["-p", "xtask"]).join("xtask"));
-    run(Command::new(program).arg("cluster").args(args), "")
+    run(Command::new(program).args(args), "")
 }
 
 /// Runs to the end. All that is done here is bounded in time by itself.

@@ -11,6 +11,7 @@ use std::{
 };
 
 pub mod cluster;
+pub mod installed;
 
 /// The program under test, built once, in the profile of the tests.
 ///

@@ -9,6 +9,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("curl", "curl"),
     ("openssl", "openssl"),
     ("h2load", "nghttp2-client"),
+    ("busybox", "busybox-static"),
     ("cc", "gcc"),
     ("c++", "g++"),
     ("iptables", "iptables"),

@@ -1,8 +1,10 @@
 //! What continuous integration runs.
 
+use std::time::Instant;
+
 use crate::{
     cluster, fuzz,
-    step::{cargo, run},
+    step::{cargo, run, say},
 };
 
 /// The crates that are published, in the order of their arrows.
@@ -23,7 +25,12 @@ const STEPS: &[Step] = &[
 ];
 
 pub(crate) fn all() -> Result<(), String> {
-    STEPS.iter().try_for_each(|(_, step)| step())
+    STEPS.iter().try_for_each(|(name, step)| {
+        let begun = Instant::now();
+        step()?;
+        say(&format!("{name}: {} s", begun.elapsed().as_secs()));
+        Ok(())
+    })
 }
 
 pub(crate) fn one(name: &str) -> Result<(), String> {

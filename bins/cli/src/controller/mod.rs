@@ -12,12 +12,9 @@ mod program;
 mod source;
 mod validator;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Subcommand;
-
-/// The word before the name of a controller.
-const WORD: &str = "controller";
 
 /// Which one.
 #[derive(Debug, Subcommand)]
@@ -43,25 +40,5 @@ impl Controller {
             Self::ProxyInjector(flags) => injector::run(flags),
             Self::SpValidator(flags) => validator::run(flags),
         }
-    }
-}
-
-/// The words of a command line, with the flags of a controller as everybody else writes them: charts know them with one dash, too.
-pub(crate) fn words(words: Vec<OsString>) -> Vec<OsString> {
-    if words.get(1).is_some_and(|word| word == WORD) { meshkit_destination::args::go_flags(words).collect() } else { words }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_controllers_take_long_flags_with_one_dash() {
-        let told = |text: &str| words(text.split(' ').map(OsString::from).collect()).join(" ".as_ref()).into_string().unwrap();
-        assert_eq!(
-            told("mesh controller destination -addr=:8086 --metrics-addr=:1"),
-            "mesh controller destination --addr=:8086 --metrics-addr=:1"
-        );
-        assert_eq!(told("mesh tap -max 3"), "mesh tap -max 3");
     }
 }

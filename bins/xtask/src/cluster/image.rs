@@ -113,7 +113,7 @@ fn config(image: &Image, layer_sha256: &str) -> String {
     let list = |words: &[String]| words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(",");
     let labels: Vec<_> = image.labels.iter().map(|(name, value)| format!("{}:{}", quote(name), quote(value))).collect();
     format!(
-        r#"{{"architecture":"{architecture}","os":"linux","config":{{"Entrypoint":[{entrypoint}],"Cmd":[{arguments}],"User":{user},"WorkingDir":"/","Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],"Labels":{{{labels}}}}},"rootfs":{{"type":"layers","diff_ids":["sha256:{layer_sha256}"]}},"history":[{{"created_by":"cargo xtask"}}]}}"#,
+        r#"{{"architecture":"{architecture}","os":"linux","config":{{"Entrypoint":[{entrypoint}],"Cmd":[{arguments}],"User":{user},"WorkingDir":"/","Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/"],"Labels":{{{labels}}}}},"rootfs":{{"type":"layers","diff_ids":["sha256:{layer_sha256}"]}},"history":[{{"created_by":"cargo xtask"}}]}}"#,
         entrypoint = list(&image.entrypoint),
         arguments = list(&image.arguments),
         user = quote(&image.user),
