@@ -17,7 +17,7 @@ use crate::{
 
 /// What the images of the mesh are called, where `mesh install` looks for them.
 const IMAGES: [&str; 3] = ["proxy", "controller", "init"];
-/// An image with the small programs of a Unix, and with curl.
+/// An image with the small programs of a Unix, with curl and h2load.
 pub const TOOLS: &str = "localhost/tools:1";
 
 /// A cluster with a mesh.
@@ -140,7 +140,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the crate lies two levels down").to_owned()
 }
 
-/// A folder with the programs of busybox under their own names, and with this machine's curl and all that it needs.
+/// A folder with the programs of busybox under their own names, and with this machine's curl and h2load and all that they need.
 fn tools() -> PathBuf {
     let folder = root().join("target/image/tools");
     let bin = folder.join("bin");
@@ -160,13 +160,15 @@ fn tools() -> PathBuf {
             _ => {}
         }
     }
-    let curl = find("curl");
-    copy(&curl, &bin.join("curl"));
-    // Each line has the place of a library, the loader among them.
-    for library in output("ldd", &[&curl.to_string_lossy()]).split_whitespace().filter(|word| word.starts_with('/')) {
-        let to = folder.join(&library[1..]);
-        std::fs::create_dir_all(to.parent().expect("a library lies in a folder")).expect("a folder of the build");
-        copy(Path::new(library), &to);
+    for program in ["curl", "h2load"] {
+        let found = find(program);
+        copy(&found, &bin.join(program));
+        // Each line has the place of a library, the loader among them.
+        for library in output("ldd", &[&found.to_string_lossy()]).split_whitespace().filter(|word| word.starts_with('/')) {
+            let to = folder.join(&library[1..]);
+            std::fs::create_dir_all(to.parent().expect("a library lies in a folder")).expect("a folder of the build");
+            copy(Path::new(library), &to);
+        }
     }
     std::fs::write(folder.join("etc/nsswitch.conf"), "hosts: files dns\n").expect("a file of the build");
     folder
