@@ -1,9 +1,11 @@
 //! What continuous integration runs.
 
+#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "no runtime, and no test with a stopped clock")]
+
 use std::time::Instant;
 
 use crate::{
-    cluster, fuzz,
+    cluster, fuzz, image,
     step::{cargo, run, say},
 };
 
@@ -64,6 +66,9 @@ fn package() -> Result<(), String> {
 }
 
 fn tests() -> Result<(), String> {
-    let tested = run(&mut cargo(&["test", "--workspace", "--locked"]));
-    tested.and(cluster::finish())
+    let mut test = cargo(&["test", "--workspace", "--locked"]);
+    if cluster::is_there() {
+        image::as_in_images(&mut test);
+    }
+    run(&mut test).and(cluster::finish())
 }

@@ -111,9 +111,17 @@ pub(crate) fn prepare() -> Result<(), String> {
     }
 }
 
+/// Will tests use clusters?
+pub(crate) fn is_there() -> bool {
+    permitted().is_ok() && programs::were_made(&Home::here())
+}
+
 /// And after them: no cluster that they shared goes on running.
 pub(crate) fn finish() -> Result<(), String> {
-    run(&["down", "--name", "e2e"]).filter(|_| permitted().is_ok()).unwrap_or(Ok(()))
+    if !is_there() {
+        return Ok(());
+    }
+    ["e2e", "mesh"].iter().filter_map(|name| run(&["down", "--name", name])).collect()
 }
 
 /// A node of any cluster, by its name.

@@ -13,6 +13,7 @@ use std::{
 };
 
 pub(crate) use options::USAGE;
+pub(crate) use program::as_in_images;
 
 use options::Options;
 use which::Which;

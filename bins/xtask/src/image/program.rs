@@ -6,6 +6,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use crate::{
@@ -14,6 +15,9 @@ use crate::{
 };
 
 use super::options::Profile;
+
+/// No C library is looked for when the program starts.
+const STATIC: &str = "-C target-feature=+crt-static";
 
 /// The commit that is built, or nothing where this is not a checkout.
 pub(crate) fn revision() -> String {
@@ -52,14 +56,22 @@ fn target() -> String {
     format!("{}-unknown-linux-gnu", env::consts::ARCH)
 }
 
-/// The flag for a static program, after those of whoever builds.
+/// The flag for a static program, after those of whoever builds. It is not said twice: other flags are another build.
 fn flags(given: Option<OsString>) -> OsString {
     let mut flags = given.unwrap_or_default();
+    if flags.to_string_lossy().contains(STATIC) {
+        return flags;
+    }
     if !flags.is_empty() {
         flags.push(" ");
     }
-    flags.push("-C target-feature=+crt-static");
+    flags.push(STATIC);
     flags
+}
+
+/// Makes a command of cargo build what images hold, so that nothing is built twice where a task needs both.
+pub(crate) fn as_in_images(command: &mut Command) {
+    command.env("CARGO_BUILD_TARGET", target()).env("RUSTFLAGS", flags(env::var_os("RUSTFLAGS")));
 }
 
 #[cfg(test)]
@@ -70,6 +82,7 @@ mod tests {
     fn flags_that_were_given_are_kept() {
         assert_eq!(flags(None), "-C target-feature=+crt-static");
         assert_eq!(flags(Some("-C target-cpu=native".into())), "-C target-cpu=native -C target-feature=+crt-static");
+        assert_eq!(flags(Some("-C target-feature=+crt-static".into())), "-C target-feature=+crt-static");
     }
 
     #[test]
