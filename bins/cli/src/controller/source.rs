@@ -66,6 +66,10 @@ impl Observe for Watches {
     }
 
     fn failed(&self, kind: ObjectKind, failure: &Failure) {
+        // Not every cluster has every kind. The source has said so once.
+        if failure.is_absent() {
+            return;
+        }
         self.failed.cell(&OfKind(kind.as_str())).incr();
         warn!(kind = kind.as_str(), error = %chain(failure), "objects cannot be followed; trying again");
     }
