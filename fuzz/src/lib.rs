@@ -30,6 +30,7 @@
 //! | [`grpc_timeout`] | `grpc-timeout` | a naive model, and what is left of the time |
 //! | [`manifest`] | YAML and JSON | itself, written and read; the lines of faults |
 //! | [`wire`] | protobuf messages of the control plane | itself, written and read |
+//! | [`tap`] | protobuf messages of the tap, and a request | itself, written and read; the opposite match |
 //! | [`route_match`] | routes and a request | every rule asked, the answers sorted |
 //! | [`replay_body`] | a body's frames, and when readers give up | a list of frames |
 //! | [`retry_budget`] | requests, retries, and time | every event remembered |
@@ -67,6 +68,7 @@ pub mod retry_after;
 pub mod retry_budget;
 pub mod retry_headers;
 pub mod route_match;
+pub mod tap;
 pub mod transport_header;
 pub mod transport_header_round_trip;
 pub mod wire;

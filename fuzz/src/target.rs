@@ -51,6 +51,7 @@ targets! {
     retry_budget
     retry_headers
     route_match
+    tap
     transport_header
     transport_header_round_trip
     wire

@@ -33,6 +33,7 @@
 //! | [`model`] | the objects as far as they matter ([`model::View`]), and the answers as pure functions of them |
 //! | [`index`] | answers that change with the objects, shared by all who ask the same |
 //! | [`service`] | the Destination API over these |
+//! | [`digests`] | what a watch amounts to, for clients that check it |
 //! | [`settings`], [`ports`], [`args`] | what an operator may set, and the flags for it |
 //! | [`observe`], [`metrics`] | what is told to whoever measures |
 //!
@@ -77,7 +78,7 @@
 //! that come together are told together.
 //!
 //! Bounds are [`Settings::max_questions`], [`Settings::max_streams`] and [`Settings::max_streams_per_client`]; whoever is refused is told which.
-//! [`model::EndpointSet::digest`] is the number by which both sides can tell that no update was lost.
+//! [`model::EndpointSet::digest`] is the number by which both sides can tell that no update was lost; clients ask for it beside the Destination API.
 //!
 //! # Where it differs from Linkerd
 //!
@@ -97,6 +98,7 @@
 //! A program crate: it speaks the types of the feature crates, reads objects through `meshkit-manifest` and is put on the wire by `meshkit-wire`.
 
 pub mod args;
+pub mod digests;
 #[cfg(test)]
 mod fixture;
 pub mod index;

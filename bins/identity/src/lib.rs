@@ -8,9 +8,11 @@
 //! | [`token`] | who a token belongs to |
 //! | [`review`] | tokens that the API server of Kubernetes checks |
 //! | [`service`] | the Certify API over these |
+//! | [`anchors`] | trust anchors as proxies follow them, and who cannot |
 //! | [`mounted`], [`reload`] | issuer and trust anchors in files, read again as they change |
 //! | [`metrics`] | what is counted |
 
+pub mod anchors;
 pub mod authority;
 pub mod issuer;
 pub mod metrics;
@@ -21,6 +23,7 @@ pub mod review;
 pub mod service;
 pub mod token;
 
+pub use anchors::Anchors;
 pub use issuer::{Issuer, Lifetimes};
 pub use observe::Observe;
 pub use service::Service;

@@ -5,6 +5,7 @@ use std::{
     io::{self, Read as _},
     path::{Path, PathBuf},
     str::FromStr,
+    time::SystemTime,
 };
 
 /// Where the issuer's Secret is mounted.
@@ -67,6 +68,13 @@ impl Mounted {
             Scheme::Kubernetes => ("tls.crt", "tls.key"),
         };
         Ok(Contents { certificates: read(&dir.join(certificate))?, key: read(&dir.join(key))?, anchors: read(&self.anchors)? })
+    }
+
+    /// When the trust anchors were written, as their file system says, or now.
+    #[must_use]
+    pub fn anchors_written_at(&self, now: SystemTime) -> SystemTime {
+        let written_at = fs::metadata(&self.anchors).and_then(|file| file.modified());
+        written_at.map_or(now, |written_at| written_at.min(now))
     }
 }
 

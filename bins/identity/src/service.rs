@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::{
-    Observe,
+    Anchors, Observe,
     issuer::{BadRequest, Issuer, Lifetimes},
     token::{Authenticate, InvalidToken, ServiceAccount},
 };
@@ -31,6 +31,7 @@ pub struct Service<A> {
     trust_domain: String,
     lifetimes: Lifetimes,
     observe: Arc<dyn Observe>,
+    anchors: Option<Arc<Anchors>>,
 }
 
 impl<A> Service<A> {
@@ -45,6 +46,7 @@ impl<A> Service<A> {
             trust_domain: trust_domain.to_owned(),
             lifetimes,
             observe: Arc::new(()),
+            anchors: None,
         }
     }
 
@@ -52,6 +54,13 @@ impl<A> Service<A> {
     #[must_use]
     pub fn observe(mut self, observe: Arc<dyn Observe>) -> Self {
         self.observe = observe;
+        self
+    }
+
+    /// Lets these know who asks for certificates: they tell who does not follow them.
+    #[must_use]
+    pub fn anchors(mut self, anchors: Arc<Anchors>) -> Self {
+        self.anchors = Some(anchors);
         self
     }
 
@@ -123,6 +132,9 @@ impl<A: Authenticate> Certify for Service<A> {
             Ok((account, identity, issued)) => {
                 info!(identity = %request.identity, valid_until = %date(issued.valid_until), "certificate issued");
                 self.observe.issued(account, identity, &issued.leaf, issued.valid_until);
+                if let Some(anchors) = &self.anchors {
+                    anchors.certified(identity, &request.csr, request.trust, issued.valid_until);
+                }
             }
             Err(error) => warn!(identity = %request.identity, %error, "certificate refused"),
         }
@@ -135,6 +147,7 @@ impl<A: Authenticate> Certify for Service<A> {
 mod tests {
     use std::time::Duration;
 
+    use meshkit_wire::identity::Trust;
     use rcgen::{CertificateParams, KeyPair};
 
     use super::*;
@@ -162,7 +175,7 @@ mod tests {
         let mut params = CertificateParams::new(vec![WEB.to_owned()]).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
         let csr = params.serialize_request(&key).unwrap().der().to_vec();
-        Fixture { service, request: CertifyRequest { identity: WEB.to_owned(), token, csr }, dir, now }
+        Fixture { service, request: CertifyRequest { identity: WEB.to_owned(), token, csr, trust: Trust::Fixed }, dir, now }
     }
 
     impl Fixture {

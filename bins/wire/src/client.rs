@@ -15,7 +15,7 @@ use tracing::warn;
 use crate::{
     Channel, Invalid, Refused, destination,
     profile::Profile,
-    watch::{Item, Limits, Resume, is_absent, is_malformed, watch},
+    watch::{Away, Item, Limits, Resume, is_absent, is_malformed, watch},
 };
 
 /// How watches come back, without what is particular to each.
@@ -27,11 +27,13 @@ pub struct Watches {
     pub backoff: meshkit_core::Backoff,
     /// Jitter of the waits.
     pub dice: meshkit_core::Dice,
+    /// Counts those that have lost their server.
+    pub away: Away,
 }
 
 impl Watches {
     pub(crate) fn resume(&self, is_final: fn(Code) -> bool) -> Resume {
-        Resume { limits: self.limits, backoff: self.backoff, dice: self.dice.clone(), is_final }
+        Resume { limits: self.limits, backoff: self.backoff, dice: self.dice.clone(), away: self.away.clone(), is_final }
     }
 }
 

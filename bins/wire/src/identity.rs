@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use linkerd2_proxy_api::identity as proto;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, metadata::MetadataValue};
 
 use crate::{Channel, Invalid, Refused};
 
@@ -16,7 +16,25 @@ pub struct CertifyRequest {
     pub token: Vec<u8>,
     /// PKCS#10, DER.
     pub csr: Vec<u8>,
+    /// What it says of its trust anchors.
+    pub trust: Trust,
 }
+
+/// What becomes of a client's trust anchors when the mesh has others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums)] // They stay or they do not.
+pub enum Trust {
+    /// They stay until it is restarted, as far as anybody knows.
+    #[default]
+    Fixed,
+    /// It follows [those that it is told](crate::extension::anchors).
+    Followed,
+}
+
+/// A header of the call, for the API has no field for it.
+const TRUST: &str = "mesh-trust-anchors";
+/// Its value.
+const FOLLOWED: &str = "followed";
 
 /// A certificate and the chain above it, without the trust anchor. DER.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +69,10 @@ pub struct Server<C>(Arc<C>);
 #[tonic::async_trait]
 impl<C: Certify> proto::identity_server::Identity for Server<C> {
     async fn certify(&self, request: Request<proto::CertifyRequest>) -> Result<Response<proto::CertifyResponse>, Status> {
+        let is_followed = request.metadata().get(TRUST).is_some_and(|value| value.as_bytes() == FOLLOWED.as_bytes());
+        let trust = if is_followed { Trust::Followed } else { Trust::Fixed };
         let proto::CertifyRequest { identity, token, certificate_signing_request: csr } = request.into_inner();
-        let certified = self.0.certify(CertifyRequest { identity, token, csr }).await.map_err(Refused::into_status)?;
+        let certified = self.0.certify(CertifyRequest { identity, token, csr, trust }).await.map_err(Refused::into_status)?;
         Ok(Response::new(proto::CertifyResponse {
             leaf_certificate: certified.leaf,
             intermediate_certificates: certified.intermediates,
@@ -70,8 +90,11 @@ impl<C: Certify> proto::identity_server::Identity for Server<C> {
 /// Dropping the future gives the request up; the issuer may have signed all the same, which does no harm.
 pub async fn certify(channel: Channel, request: CertifyRequest) -> Result<Certified, Refused> {
     let mut client = proto::identity_client::IdentityClient::new(channel);
-    let CertifyRequest { identity, token, csr } = request;
-    let request = proto::CertifyRequest { identity, token, certificate_signing_request: csr };
+    let CertifyRequest { identity, token, csr, trust } = request;
+    let mut request = Request::new(proto::CertifyRequest { identity, token, certificate_signing_request: csr });
+    if trust == Trust::Followed {
+        request.metadata_mut().insert(TRUST, MetadataValue::from_static(FOLLOWED));
+    }
     let response = client.certify(request).await.map_err(|status| Refused::of(&status))?.into_inner();
     certified(response).map_err(|invalid| Refused::new(meshkit_core::grpc::Code::INTERNAL, format!("malformed answer: {invalid}")))
 }

@@ -1,6 +1,13 @@
 //! A watch that outlives its connections: reconnects with backoff, and says which item is the first of a connection.
 
-use std::{pin::pin, time::Duration};
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::{Stream, StreamExt as _, stream};
 use meshkit_core::{Backoff, Dice, grpc::Code};
@@ -29,8 +36,41 @@ pub struct Resume {
     pub backoff: Backoff,
     /// Jitter of the waits.
     pub dice: Dice,
+    /// Counts the watches that have lost their server.
+    pub away: Away,
     /// Codes after which asking again is useless.
     pub is_final: fn(Code) -> bool,
+}
+
+/// How many watches wait for a server that does not answer. Clones count together.
+///
+/// What such a watch has told last is all that is known for now: it should not be let go of.
+#[derive(Clone, Debug, Default)]
+pub struct Away(Arc<AtomicUsize>);
+
+impl Away {
+    /// Does any watch wait for a server that does not answer?
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
+    /// Counts one, for as long as what is returned lives.
+    #[must_use]
+    pub fn lost(&self) -> Lost {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Lost(self.clone())
+    }
+}
+
+/// One watch that waits for its server.
+#[derive(Debug)]
+pub struct Lost(Away);
+
+impl Drop for Lost {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// One item of a watch.
@@ -59,6 +99,8 @@ struct State<O, S> {
     resume: Resume,
     current: Option<Connected<S>>,
     failures: u32,
+    /// There since the server failed, until it answers.
+    away: Option<Lost>,
 }
 
 struct Connected<S> {
@@ -77,7 +119,7 @@ where
     F: Future<Output = Result<S, Refused>>,
     S: Stream<Item = Result<T, Refused>> + Unpin,
 {
-    let start = State { open, resume, current: None, failures: 0 };
+    let start = State { open, resume, current: None, failures: 0, away: None };
     stream::unfold(Some(start), |state| async move {
         let mut state = state?;
         match state.next().await {
@@ -97,13 +139,16 @@ impl<O, S> State<O, S> {
         loop {
             match self.attempt().await {
                 Ok(Some(item)) => {
-                    self.failures = 0;
+                    (self.failures, self.away) = (0, None);
                     return Ok(item);
                 }
                 // Ended without an error: the server drains, or the stream's time is up.
                 Ok(None) => debug!("watch ended, renewing"),
                 Err(refused) if (self.resume.is_final)(refused.code()) => return Err(refused),
-                Err(refused) => debug!(error = %refused, failures = self.failures, "watch failed, renewing"),
+                Err(refused) => {
+                    debug!(error = %refused, failures = self.failures, "watch failed, renewing");
+                    self.away.get_or_insert_with(|| self.resume.away.lost());
+                }
             }
             self.current = None;
             let wait = self.resume.backoff.delay(self.failures, &self.resume.dice);
@@ -171,7 +216,7 @@ mod tests {
 
     fn resume(limits: Limits) -> Resume {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10), 0.0).unwrap();
-        Resume { limits, backoff, dice: Dice::new(0), is_final: is_malformed }
+        Resume { limits, backoff, dice: Dice::new(0), away: Away::default(), is_final: is_malformed }
     }
 
     fn scripted(mut script: Script, limits: Limits) -> impl Stream<Item = Result<Item<u32>, Refused>> {
@@ -188,6 +233,32 @@ mod tests {
 
     fn item(first: bool, value: u32) -> Result<Item<u32>, Refused> {
         Ok(Item { first, value })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_is_away_from_its_failure_to_the_next_answer_and_no_longer_than_it_lives() {
+        let resume = resume(Limits::default());
+        let away = resume.away.clone();
+        let unavailable = || Err(Refused::new(Code::UNAVAILABLE, "gone"));
+        let mut script: Script = VecDeque::from([Ok(items(&[1])), unavailable(), unavailable(), Ok(items(&[2])), unavailable()]);
+        let mut watching = Box::pin(watch(
+            move || {
+                let next = script.pop_front();
+                async move { next.unwrap_or_else(unavailable) }
+            },
+            resume,
+        ));
+        assert_eq!(watching.next().await, Some(item(true, 1)));
+        assert!(!away.is_any());
+        // The stream ends, and twice nobody answers: some 0.5 s.
+        assert!(timeout(Duration::from_millis(150), watching.next()).await.is_err());
+        assert!(away.is_any());
+        assert_eq!(watching.next().await, Some(item(true, 2)));
+        assert!(!away.is_any());
+        assert!(timeout(Duration::from_millis(250), watching.next()).await.is_err());
+        assert!(away.is_any());
+        drop(watching);
+        assert!(!away.is_any());
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::{process::ExitCode, sync::Arc};
 use meshkit_destination::{Service, args::DestinationArgs, metrics};
 use meshkit_kube::{Client, Selection};
 use meshkit_manifest::Kind;
-use meshkit_wire::destination::server;
+use meshkit_wire::{destination::server, extension};
 
 use super::{
     flags::Logs,
@@ -13,6 +13,7 @@ use super::{
     program::{self, Fault, Program, bind},
     source::follow,
 };
+use crate::run::control_plane::ByPath;
 
 /// What answers are made of.
 const KINDS: [Kind; 7] =
@@ -48,7 +49,9 @@ async fn start(program: &mut Program, args: &DestinationArgs) -> Result<(), Faul
             batch.drain(..).for_each(|event| fed.apply(event, |_| true));
         }
     });
-    program.endless("the server", grpc::serve(listener, server(Arc::new(service)), program.drain.clone()));
+    let service = Arc::new(service);
+    let apis = ByPath { prefix: extension::digests::PATH, first: extension::digests::server(Arc::clone(&service)), other: server(service) };
+    program.endless("the server", grpc::serve(listener, apis, program.drain.clone()));
     program.ready();
     Ok(())
 }

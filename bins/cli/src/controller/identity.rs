@@ -6,7 +6,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 use meshkit_core::Identity;
 use meshkit_identity::{
-    Lifetimes, Observe, Service,
+    Anchors, Lifetimes, Observe, Service,
     metrics::Metrics,
     mounted::{ANCHORS_FILE, ISSUER_DIR, Mounted, Scheme},
     reload::Reloader,
@@ -14,7 +14,7 @@ use meshkit_identity::{
     token::ServiceAccount,
 };
 use meshkit_kube::{About, Access, Client, Happening, Recorder};
-use meshkit_wire::identity::server;
+use meshkit_wire::{extension, identity::server};
 use tokio::sync::watch;
 use tracing::info;
 
@@ -23,6 +23,7 @@ use super::{
     grpc,
     program::{self, Fault, Program, bind, chain},
 };
+use crate::run::control_plane::ByPath;
 
 const NAME: &str = "linkerd-identity";
 
@@ -93,7 +94,7 @@ async fn start(program: &mut Program, flags: Flags) -> Result<(), Fault> {
     allowed(&client).await?;
 
     let clock = Arc::clone(&program.clock);
-    let (reloader, issuer) = Reloader::open(mounted, clock.now())?;
+    let (reloader, issuer) = Reloader::open(mounted.clone(), clock.now())?;
     let (recorder, writer) = Recorder::new(NAME, &program.pod);
     program.endless("the writer of events", writer.run(client.clone(), Arc::clone(&clock)));
     let metrics = Metrics::register(&program.registry, Arc::clone(&clock));
@@ -102,11 +103,15 @@ async fn start(program: &mut Program, flags: Flags) -> Result<(), Fault> {
     let tokens = Reviews::new(TokenReviews(client));
     let lifetimes = Lifetimes { validity: flags.identity_issuance_lifetime, skew: flags.identity_clock_skew_allowance };
     let service = Service::new(tokens, &flags.controller_namespace, &flags.identity_trust_domain, lifetimes, Arc::clone(&clock));
-    let service = Arc::new(service.observe(Arc::clone(&observe)));
+    let told = Arc::new(Anchors::new(reloader.anchors().into(), mounted.anchors_written_at(clock.now()), Arc::clone(&clock)));
+    told.register(&program.registry);
+    let service = Arc::new(service.observe(Arc::clone(&observe)).anchors(Arc::clone(&told)));
     service.set_issuer(issuer);
-    let (anchors, _) = watch::channel(reloader.anchors().into());
-    program.endless("the watch of the issuer's files", reloader.follow(Arc::clone(&service), anchors, observe, clock));
-    program.endless("the server", grpc::serve(listener, server(service), program.drain.clone()));
+    let (pems, changed) = watch::channel(reloader.anchors().into());
+    program.endless("the watch of the issuer's files", reloader.follow(Arc::clone(&service), pems, observe, Arc::clone(&clock)));
+    program.endless("the teller of trust anchors", Arc::clone(&told).follow(changed, move || mounted.anchors_written_at(clock.now())));
+    let apis = ByPath { prefix: extension::anchors::PATH, first: extension::anchors::server(told), other: server(service) };
+    program.endless("the server", grpc::serve(listener, apis, program.drain.clone()));
     program.ready();
     Ok(())
 }

@@ -65,7 +65,10 @@ pub async fn serve(settings: &Settings) -> io::Result<()> {
     let issuer = || Issuer::from_pem(authority.issuer_pem(), authority.issuer_key_pem(), authority.anchors_pem(), clock.now());
     let tokens = Tokens::load_or_generate(&names::token_key(&settings.state))?;
     let lifetimes = Lifetimes::default();
-    let certify = Arc::new(meshkit_identity::Service::new(tokens, names::NAMESPACE, names::DOMAIN, lifetimes, Arc::clone(&clock)));
+    // They stay as they are for as long as there is a state folder.
+    let told = Arc::new(meshkit_identity::Anchors::new(authority.anchors_pem().into(), now, Arc::clone(&clock)));
+    let certify = meshkit_identity::Service::new(tokens, names::NAMESPACE, names::DOMAIN, lifetimes, Arc::clone(&clock));
+    let certify = Arc::new(certify.anchors(Arc::clone(&told)));
     certify.set_issuer(issuer().map_err(io::Error::other)?);
 
     let cluster = Arc::new(watch::Sender::new(Arc::new(Cluster::default())));
@@ -102,8 +105,20 @@ pub async fn serve(settings: &Settings) -> io::Result<()> {
         (bind(names::IDENTITY_PORT).await?, bind(names::DESTINATION_PORT).await?, bind(names::POLICY_PORT).await?);
     info!(addr = %settings.listen, "control plane ready");
     tokio::join!(
-        accept(identity_port, identity_tls, identity::server(certify)),
-        accept(destination_port, Arc::clone(&destination_tls), destination::server(destinations)),
+        accept(
+            identity_port,
+            identity_tls,
+            ByPath { prefix: extension::anchors::PATH, first: extension::anchors::server(told), other: identity::server(certify) }
+        ),
+        accept(
+            destination_port,
+            Arc::clone(&destination_tls),
+            ByPath {
+                prefix: extension::digests::PATH,
+                first: extension::digests::server(Arc::clone(&destinations)),
+                other: destination::server(destinations)
+            }
+        ),
         accept(
             policy_port,
             destination_tls,

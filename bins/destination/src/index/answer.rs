@@ -33,6 +33,7 @@ pub struct Endpoints {
     pub(super) step: Step,
     whole_bytes: Encoded,
     step_bytes: Encoded,
+    digest: OnceLock<u64>,
 }
 
 /// A profile.
@@ -61,7 +62,23 @@ impl Endpoints {
     pub(super) fn new(set: EndpointSet, labels: Arc<BTreeMap<String, String>>, exists: bool, number: u64, before: Option<&Self>) -> Self {
         let step = before.map(|before| before.set.step_to(&set)).unwrap_or_default();
         let before = before.map(|before| before.number);
-        Self { set, labels, exists, number, before, step, whole_bytes: Encoded::default(), step_bytes: Encoded::default() }
+        Self {
+            set,
+            labels,
+            exists,
+            number,
+            before,
+            step,
+            whole_bytes: Encoded::default(),
+            step_bytes: Encoded::default(),
+            digest: OnceLock::new(),
+        }
+    }
+
+    /// The digest of the set, worked out when somebody asks for the first time.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        *self.digest.get_or_init(|| self.set.digest())
     }
 
     /// What leads a client from what it knows to these endpoints. It is worked out anew only for a client that missed an answer.

@@ -15,6 +15,7 @@ use meshkit_wire::{
 };
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
+use super::Digests;
 use crate::config::DnsSuffix;
 
 /// Updates that may wait for a worker: a burst of them, not a backlog.
@@ -35,6 +36,8 @@ pub struct Discovery {
     pub context: Arc<str>,
     /// What may have a profile.
     pub profiles: Arc<MayHaveProfile>,
+    /// Notices updates that were lost.
+    pub digests: Digests,
     /// Runs the watches: the control thread.
     pub control: Handle,
 }
@@ -149,7 +152,7 @@ impl Discovery {
     #[must_use]
     pub fn endpoints(&self, authority: String) -> updates::Receiver {
         let (sender, receiver) = updates::channel(BACKLOG);
-        let endpoints = client::endpoints(self.channel.clone(), &self.watches, authority, Arc::clone(&self.context));
+        let endpoints = self.digests.endpoints(self.channel.clone(), self.watches.clone(), authority, Arc::clone(&self.context));
         // It ends with the receiver, which the balancer's driver holds.
         self.control.spawn(async move {
             let mut endpoints = std::pin::pin!(endpoints);

@@ -6,7 +6,7 @@ use meshkit_core::Clock;
 use meshkit_tls::{Credentials, Store, key::Files, renewal::Schedule, rustls};
 use meshkit_wire::{
     Channel,
-    identity::{CertifyRequest, certify},
+    identity::{CertifyRequest, Trust, certify},
 };
 use rustls::pki_types::CertificateDer;
 use tracing::{debug, info, warn};
@@ -25,6 +25,8 @@ pub struct Identity {
     pub files: Files,
     /// Read anew for every request: it is rotated.
     pub token_file: PathBuf,
+    /// Whether the store's anchors are followed.
+    pub trust: Trust,
     /// When to ask again.
     pub schedule: Schedule,
     /// Tells the date.
@@ -37,10 +39,12 @@ impl Identity {
     /// Runs until it is dropped. The first certificate opens the listeners; every later one replaces its predecessor for new handshakes.
     pub async fn run(self, channel: impl Fn() -> Result<Channel, String>) {
         let mut not_after = None;
+        // What was given last, if nothing went wrong since.
+        let mut chain = None;
         let mut warned = tokio::time::Instant::now();
         loop {
             let now = self.clock.now();
-            let wait = match self.renew(channel()).await {
+            let wait = match self.renew(channel(), &mut chain).await {
                 Ok(until) => {
                     if not_after.is_none() {
                         info!(id = %self.store.snapshot().name(), "Certified identity");
@@ -67,21 +71,47 @@ impl Identity {
                     }
                 }
             };
-            tokio::time::sleep(wait).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.distrusted(chain.as_deref()) => info!("the certificate has no place under the new trust anchors: another is asked for"),
+            }
         }
     }
 
-    async fn renew(&self, channel: Result<Channel, String>) -> Result<std::time::SystemTime, String> {
+    /// Waits for trust anchors that do not vouch for what was given. Peers that have them, too, refuse it.
+    async fn distrusted(&self, chain: Option<&[CertificateDer<'static>]>) {
+        let Some(chain) = chain else { return std::future::pending().await };
+        let mut snapshots = self.store.subscribe();
+        loop {
+            let snapshot = Arc::clone(&snapshots.borrow_and_update());
+            let (anchors, now) = (snapshot.anchors(), self.clock.now());
+            if Credentials::new(&self.provider, anchors, snapshot.name(), chain.to_vec(), &self.files.key, now).is_err() {
+                return;
+            }
+            // The store lives as long as this does.
+            let _ = snapshots.changed().await;
+        }
+    }
+
+    /// Puts a new certificate in its place, and leaves its chain in `given`.
+    async fn renew(
+        &self,
+        channel: Result<Channel, String>,
+        given: &mut Option<Vec<CertificateDer<'static>>>,
+    ) -> Result<std::time::SystemTime, String> {
+        *given = None;
         let token = tokio::fs::read(&self.token_file).await.map_err(|e| format!("token {}: {e}", self.token_file.display()))?;
         let snapshot = self.store.snapshot();
-        let request = CertifyRequest { identity: snapshot.name().to_string(), token, csr: self.files.signing_request.clone() };
+        let request =
+            CertifyRequest { identity: snapshot.name().to_string(), token, csr: self.files.signing_request.clone(), trust: self.trust };
         let certified = certify(channel?, request).await.map_err(|e| e.to_string())?;
-        let chain = std::iter::once(certified.leaf).chain(certified.intermediates).map(CertificateDer::from).collect();
+        let chain: Vec<_> = std::iter::once(certified.leaf).chain(certified.intermediates).map(CertificateDer::from).collect();
         let now = self.clock.now();
-        let credentials = Credentials::new(&self.provider, snapshot.anchors(), snapshot.name(), chain, &self.files.key, now);
+        let credentials = Credentials::new(&self.provider, snapshot.anchors(), snapshot.name(), chain.clone(), &self.files.key, now);
         let credentials = credentials.map_err(|e| e.to_string())?;
         let not_after = credentials.not_after();
         self.store.set_credentials(credentials);
+        *given = Some(chain);
         Ok(not_after)
     }
 }

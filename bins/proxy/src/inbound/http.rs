@@ -1,6 +1,7 @@
 //! Requests to the workload.
 
 use std::{
+    net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
@@ -27,14 +28,14 @@ use tower::{Layer as _, ServiceExt as _};
 use tracing::info;
 
 use super::{
-    Connection, Shared,
+    App, Connection, Shared,
     gateway::Asked,
     server_labels,
     verdicts::{Verdicts, route_labels},
 };
 use crate::{
     endpoint::EndpointService,
-    metrics::{FaultHandle, InboundHandle, Labels, exchange::Exchange, target},
+    metrics::{FaultHandle, InboundHandle, Labels, Metrics, exchange::Exchange, target},
 };
 
 /// Serves the requests of one connection.
@@ -52,12 +53,17 @@ struct Served {
 impl Service {
     pub(super) fn new(shared: Arc<Shared>, connection: Connection) -> Self {
         let Connection { client, addr, app, .. } = &connection;
-        let verdicts = Verdicts { shared: Arc::clone(&shared), client: client.clone(), addr: *addr, app: Arc::clone(app) };
+        let verdicts = Verdicts { metrics: Arc::clone(&shared.metrics), client: client.clone(), addr: *addr, app: Arc::clone(app) };
         let permitted = PolicyLayer::new(app.port.policy(), client.clone())
             .limits(app.limits.clone())
             .dice(shared.settings.endpoint.dice.clone())
             .observe(verdicts.clone())
-            .layer(Permitted(Arc::new(Beyond { verdicts, asked: connection.asked.clone(), known: Mutex::default() })));
+            .layer(Permitted(Arc::new(Beyond {
+                shared: Arc::clone(&shared),
+                verdicts,
+                asked: connection.asked.clone(),
+                known: Mutex::default(),
+            })));
         let authority = addr.to_string().parse().ok();
         Self(Arc::new(Served { shared, connection, authority, permitted }))
     }
@@ -89,7 +95,7 @@ impl Served {
         let id = self.connection.client.tls.client_id();
         let told = if id.is_some() { Told::Everything } else { Told::Status };
         if let Err(error) = normalize::check_target(&request) {
-            failed(&self.shared, &self.connection, request.uri().path(), &error);
+            self.connection.failed(&self.shared, request.uri().path(), &error);
             return Ok(Caller::of(&request, told).answer(&error));
         }
         normalize::mark_absolute_form(&mut request);
@@ -118,7 +124,7 @@ impl Served {
                     span.ended(response.status());
                 }
                 if let Some(unreadable) = response.extensions_mut().remove::<Unreadable>() {
-                    failed(&self.shared, &self.connection, &path, &unreadable.error());
+                    self.connection.failed(&self.shared, &path, &unreadable.error());
                 }
                 if let Some(pending) = pending {
                     pending.join(&mut response, self.shared.drain.clone());
@@ -126,7 +132,7 @@ impl Served {
                 response.map(|body| caller.body(body))
             }
             Err(error) => {
-                failed(&self.shared, &self.connection, &path, &error);
+                self.connection.failed(&self.shared, &path, &error);
                 if caller.resets(&error) {
                     return Err(error);
                 }
@@ -156,20 +162,25 @@ impl Served {
     }
 }
 
+impl Connection {
+    fn failed(&self, shared: &Shared, path: &str, error: &Error) {
+        failed(&shared.metrics, self.addr, &self.app, self.peer, path, error);
+    }
+}
+
 /// Counts and logs a request that the proxy itself failed.
-fn failed(shared: &Shared, connection: &Connection, path: &str, error: &Error) {
-    let Connection { addr, app, peer, .. } = connection;
+pub(super) fn failed(metrics: &Metrics, addr: SocketAddr, app: &App, peer: SocketAddr, path: &str, error: &Error) {
     if let Some(label) = error.cause().answer().label {
-        let server = server_labels(&app.policy(), *addr);
-        let labels = target(*addr).into_iter().chain(server).chain([("error", label.to_owned())]);
-        shared.metrics.errors.inbound_http.handle(&Labels::new(labels)).incr();
+        let server = server_labels(&app.policy(), addr);
+        let labels = target(addr).into_iter().chain(server).chain([("error", label.to_owned())]);
+        metrics.errors.inbound_http.handle(&Labels::new(labels)).incr();
     }
     info!(client.addr = %peer, server.addr = %addr, path, %error, "request failed");
 }
 
 /// Hears of what the server of a connection refuses by itself.
 pub(super) fn refusals(shared: Arc<Shared>, connection: Connection) -> Refusals {
-    Refusals::new(move |error| failed(&shared, &connection, "", error))
+    Refusals::new(move |error| connection.failed(&shared, "", error))
 }
 
 /// Takes the requests that the policy lets pass.
@@ -178,6 +189,7 @@ struct Permitted(Arc<Beyond>);
 
 #[derive(Debug)]
 struct Beyond {
+    shared: Arc<Shared>,
     verdicts: Verdicts,
     /// The name that a gateway is asked for, in place of the application.
     asked: Option<Asked>,
@@ -207,7 +219,7 @@ impl tower::Service<Request<Body>> for Permitted {
     }
 
     fn call(&mut self, request: Request<Body>) -> PermittedFuture {
-        let Verdicts { shared, addr, client, .. } = &self.0.verdicts;
+        let (shared, Verdicts { addr, client, .. }) = (&self.0.shared, &self.0.verdicts);
         let Some(known) = request.extensions().get::<Permit>().map(|permit| self.0.known(permit)) else {
             let error = Error::new(Cause::Unexpected).message("a request came past the policy without a permit");
             return PermittedFuture { response: Box::pin(std::future::ready(Err(error))), exchange: None };
@@ -219,7 +231,7 @@ impl tower::Service<Request<Body>> for Permitted {
             let id = client.tls.client_id().cloned();
             return PermittedFuture { response: Box::pin(async move { asked.send(request, id.as_ref()).await }), exchange };
         }
-        if addr.port() == shared.settings.port {
+        if shared.settings.is_own(addr.port()) {
             let message = format!("inbound connection must not target port {}", addr.port());
             let error = Error::new(Cause::Unexpected).message(message);
             return PermittedFuture { response: Box::pin(std::future::ready(Err(error))), exchange };
@@ -299,7 +311,7 @@ impl Beyond {
     /// The application's connections and the counters for a verdict.
     fn known(&self, permit: &Permit) -> Known {
         let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let Verdicts { shared, app, .. } = &self.verdicts;
+        let (shared, Verdicts { app, .. }) = (&self.shared, &self.verdicts);
         let plan = app.port.faults();
         if let Some(known) = all.iter().find(|known| known.permit == *permit && Arc::ptr_eq(&known.plan, &plan)) {
             return known.clone();

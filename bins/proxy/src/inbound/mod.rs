@@ -1,6 +1,7 @@
 //! Connections to the workload.
 
 mod gateway;
+mod guard;
 mod http;
 mod profiles;
 mod tcp;
@@ -32,6 +33,7 @@ use tokio::{
 use tracing::{debug, info};
 
 pub use self::gateway::Gateway;
+pub(crate) use self::guard::{Guard, Guards};
 use self::{gateway::Asked, profiles::Profiles};
 use crate::{
     access_log::AccessLog,
@@ -47,6 +49,8 @@ use crate::{
 pub struct Settings {
     /// The proxy's own inbound port: connections to it carry a transport header.
     pub port: u16,
+    /// The port of the tap server, where there is one: it believes programs of its own machine, and what comes from the proxy would be one.
+    pub tap_port: Option<u16>,
     /// What clients ask for in a handshake that is meant for the proxy.
     pub server_name: String,
     /// Addresses that connections may be meant for; empty is any.
@@ -79,7 +83,7 @@ struct Shared {
     tls: watch::Receiver<Arc<Snapshot>>,
     policies: Policies,
     profiles: Profiles,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     drain: drain::Watch,
     in_flight: InFlight,
     apps: Mutex<HashMap<SocketAddr, Weak<App>>>,
@@ -111,6 +115,13 @@ pub(crate) struct Connection {
     asked: Option<Asked>,
 }
 
+impl Settings {
+    /// Is it a port of the proxy that nothing is sent on to?
+    fn is_own(&self, port: u16) -> bool {
+        port == self.port || Some(port) == self.tap_port
+    }
+}
+
 impl Inbound {
     /// An inbound side that serves nothing yet.
     #[must_use]
@@ -123,7 +134,7 @@ impl Inbound {
             tls,
             policies,
             profiles,
-            metrics,
+            metrics: Arc::new(metrics),
             drain,
             in_flight,
             apps: Mutex::default(),

@@ -40,7 +40,7 @@ where
         let _held = shared.drain.clone();
         return asked.forward(shared.count(io, &connection), client.tls.client_id()).await;
     }
-    if addr.port() == shared.settings.port {
+    if shared.settings.is_own(addr.port()) {
         return Err(io::Error::other(format!("inbound connection must not target port {}", addr.port())));
     }
     let io = shared.count(io, &connection);

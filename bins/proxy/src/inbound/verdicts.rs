@@ -12,13 +12,13 @@ use meshkit_policy::{
 use meshkit_runtime::metrics::{Counter, Family};
 use tracing::info;
 
-use super::{App, Shared, server_labels};
-use crate::metrics::{Labels, target, tls_server};
+use super::{App, server_labels};
+use crate::metrics::{Labels, Metrics, target, tls_server};
 
 /// Counts and logs verdicts.
 #[derive(Clone, Debug)]
 pub(super) struct Verdicts {
-    pub(super) shared: Arc<Shared>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) client: Client,
     pub(super) addr: std::net::SocketAddr,
     pub(super) app: Arc<App>,
@@ -43,13 +43,13 @@ impl Verdicts {
 
 impl Observe for Verdicts {
     fn not_found(&self, server: &Meta) {
-        self.count(&self.shared.metrics.authz.http_not_found, Vec::new());
+        self.count(&self.metrics.authz.http_not_found, Vec::new());
         info!(%server, client.ip = %self.client.ip, client.id = self.client_id(), "no route found for request");
     }
 
     fn denied(&self, denied: &Denied) {
         let route = denied.route().map(route_labels).into_iter().flatten().collect();
-        self.count(&self.shared.metrics.authz.http_deny, route);
+        self.count(&self.metrics.authz.http_deny, route);
         let route = denied.route().map(ToString::to_string).unwrap_or_default();
         info!(server = %denied.server(), route, client.ip = %self.client.ip, client.id = self.client_id(), %denied, "Request denied");
     }
@@ -66,7 +66,7 @@ impl Observe for Verdicts {
                 .map(|(key, value)| (key, value.to_owned()))
         });
         let scope = if limited.scope() == Scope::Total { "total" } else { "identity" };
-        self.count(&self.shared.metrics.authz.http_rate_limited, meta.chain([("ratelimit_scope", scope.to_owned())]).collect());
+        self.count(&self.metrics.authz.http_rate_limited, meta.chain([("ratelimit_scope", scope.to_owned())]).collect());
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// What an exchange is counted in.
-pub(crate) trait Count {
+pub trait Count {
     /// A frame of data of the response.
     fn frame(&self, len: usize);
     /// The end. The error is empty unless something broke.
@@ -30,16 +30,18 @@ pub(crate) trait Count {
 
 /// How long an exchange took until the end of its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Took {
+#[allow(clippy::exhaustive_structs)] // An exchange has two beginnings.
+pub struct Took {
     /// From the start of the request.
-    pub(crate) request: Duration,
+    pub request: Duration,
     /// From the end of the request.
-    pub(crate) response: Duration,
+    pub response: Duration,
 }
 
 /// An exchange that goes on. Dropped before its response, it counts as given up by the client.
 #[derive(Debug)]
-pub(crate) struct Exchange<C: Count>(Option<Open<C>>);
+#[must_use = "the exchange counts as given up as soon as this is dropped"]
+pub struct Exchange<C: Count>(Option<Open<C>>);
 
 #[derive(Debug)]
 struct Open<C> {
@@ -82,7 +84,8 @@ impl<C: Count + Send + 'static> Exchange<C> {
     }
 
     /// Goes on with the response.
-    pub(crate) fn response(mut self, response: Response<Body>) -> Response<Body> {
+    #[must_use]
+    pub fn response(mut self, response: Response<Body>) -> Response<Body> {
         let Some(mut open) = self.0.take() else { return response };
         open.status = Some(response.status());
         open.code = Code::from_headers(response.headers());
@@ -94,7 +97,7 @@ impl<C: Count + Send + 'static> Exchange<C> {
     }
 
     /// Ends without a response.
-    pub(crate) fn failed(mut self, error: &Error) {
+    pub fn failed(mut self, error: &Error) {
         if let Some(open) = self.0.take() {
             open.end(End::Failed(Failure::of(error)));
         }

@@ -5,6 +5,7 @@ use std::{
 };
 
 use http::{Response, StatusCode};
+use http_body::Body as _;
 use meshkit_core::{
     Error, Outcome,
     grpc::{self, Code},
@@ -140,12 +141,16 @@ impl HttpHandle {
 
     /// Follows a response to its end. What it counts as is decided already, or by the protocol.
     #[must_use]
-    pub(crate) fn response(&self, response: Response<Body>, since: Instant, decided: Option<Outcome>) -> Response<Body> {
+    pub fn response(&self, response: Response<Body>, since: Instant, decided: Option<Outcome>) -> Response<Body> {
         let status = response.status();
         let decided = decided.or_else(|| Outcome::of_head(status, response.headers()));
         let code = Code::from_headers(response.headers());
         let grpc = grpc::is_grpc(response.headers());
         let open = Open { handle: self.clone(), since, status, decided, code, grpc, first: None };
+        if response.body().is_end_stream() {
+            open.end(End::Plain);
+            return response;
+        }
         response.map(|body| Body::wrap(Followed::new(body, open)))
     }
 

@@ -32,7 +32,7 @@ pub struct InboundFamilies {
 
 /// The handles of one inbound route.
 #[derive(Debug)]
-pub(crate) struct InboundHandle {
+pub struct InboundHandle {
     kind: Kind,
     requests: Arc<Counter>,
     request_duration: Arc<Histogram>,
@@ -70,7 +70,8 @@ impl InboundFamilies {
     }
 
     /// The handles of a route of a server.
-    pub(crate) fn handle(&self, server: &Meta, route: &Meta) -> Arc<InboundHandle> {
+    #[must_use]
+    pub fn handle(&self, server: &Meta, route: &Meta) -> Arc<InboundHandle> {
         let port = server.port().map(|p| p.to_string()).unwrap_or_default();
         let labels = Labels::new([
             ("parent_group", server.group()),
@@ -95,7 +96,7 @@ impl InboundFamilies {
 
 impl InboundHandle {
     /// Begins with a request, whose frames are measured.
-    pub(crate) fn request(self: &Arc<Self>, request: Request<Body>) -> (Request<Body>, Exchange<Arc<Self>>) {
+    pub fn request(self: &Arc<Self>, request: Request<Body>) -> (Request<Body>, Exchange<Arc<Self>>) {
         self.requests.incr();
         let (clock, sending) = Clock::of(request.body());
         let exchange = Exchange::new(Arc::clone(self), clock);

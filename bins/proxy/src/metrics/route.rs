@@ -50,7 +50,7 @@ pub struct RouteFamilies {
 
 /// The handles of one route.
 #[derive(Debug)]
-pub(crate) struct RouteHandle {
+pub struct RouteHandle {
     kind: Kind,
     duration: Arc<Histogram>,
     statuses: Arc<Cells<Ended, Counter>>,
@@ -63,7 +63,7 @@ pub(crate) struct RouteHandle {
 
 /// The handles of one backend of one route.
 #[derive(Debug)]
-pub(crate) struct BackendHandle {
+pub struct BackendHandle {
     kind: Kind,
     requests: Arc<Counter>,
     duration: Arc<Histogram>,
@@ -107,7 +107,8 @@ impl RouteFamilies {
     }
 
     /// The handles of a route; the hostname is that of its requests, where they are told apart by it.
-    pub(crate) fn route(&self, parent: &Meta, route: &Meta, hostname: &str) -> Arc<RouteHandle> {
+    #[must_use]
+    pub fn route(&self, parent: &Meta, route: &Meta, hostname: &str) -> Arc<RouteHandle> {
         let labels = Labels::new(parent_labels(parent).into_iter().chain(route_labels(route)).chain([("hostname", hostname.to_owned())]));
         Arc::new(RouteHandle {
             kind: self.kind,
@@ -122,7 +123,8 @@ impl RouteFamilies {
     }
 
     /// The handles of a backend, as a route uses it.
-    pub(crate) fn backend(&self, parent: &Meta, route: &Meta, backend: &Meta) -> Arc<BackendHandle> {
+    #[must_use]
+    pub fn backend(&self, parent: &Meta, route: &Meta, backend: &Meta) -> Arc<BackendHandle> {
         let labels = Labels::new(parent_labels(parent).into_iter().chain(route_labels(route)).chain(backend_labels(backend)));
         Arc::new(BackendHandle {
             kind: self.kind,
@@ -160,7 +162,7 @@ fn resource(keys: [&'static str; 6], meta: &Meta) -> [(&'static str, String); 6]
 
 impl RouteHandle {
     /// Begins with a request, whose frames are measured.
-    pub(crate) fn request(self: &Arc<Self>, request: Request<Body>) -> (Request<Body>, Exchange<Arc<Self>>) {
+    pub fn request(self: &Arc<Self>, request: Request<Body>) -> (Request<Body>, Exchange<Arc<Self>>) {
         let exchange = Exchange::new(Arc::clone(self), Clock::Begun(Instant::now()));
         if request.body().is_end_stream() {
             return (request, exchange);
@@ -172,7 +174,7 @@ impl RouteHandle {
 
 impl BackendHandle {
     /// Begins with a request, the end of whose body is waited for.
-    pub(crate) fn request(self: &Arc<Self>, request: Request<Body>) -> (Request<Body>, Exchange<Arc<Self>>) {
+    pub fn request(self: &Arc<Self>, request: Request<Body>) -> (Request<Body>, Exchange<Arc<Self>>) {
         self.requests.incr();
         let (clock, sending) = Clock::of(request.body());
         let exchange = Exchange::new(Arc::clone(self), clock);

@@ -9,7 +9,7 @@ use meshkit_core::{Endpoint, Ratio};
 use meshkit_http::Body;
 use meshkit_policy::Meta;
 use meshkit_retry::{Timeout, TimeoutLayer};
-use meshkit_wire::outbound::{Accrual, Backend, Dispatch};
+use meshkit_wire::outbound::{Accrual, Backend, Dispatch, Hints};
 use tower::Layer as _;
 
 use super::Settings;
@@ -145,8 +145,12 @@ type Updates = Either<updates::Fixed, updates::Receiver>;
 fn breaker(accrual: &Accrual) -> Option<accrual::Config> {
     Some(match *accrual {
         Accrual::Consecutive { max_failures, backoff } => accrual::Config::consecutive(max_failures, backoff),
-        Accrual::Unified { success_rate, window, min_requests, max_failures, backoff } => {
-            accrual::Config::unified(window, Ratio::new(success_rate)?, min_requests, max_failures, backoff)
+        Accrual::Unified { success_rate, window, min_requests, max_failures, backoff, hints } => {
+            let config = accrual::Config::unified(window, Ratio::new(success_rate)?, min_requests, max_failures, backoff);
+            match hints {
+                Hints::Ignored => config,
+                Hints::Respected => config.honor_retry_after(backoff.max()),
+            }
         }
     })
 }

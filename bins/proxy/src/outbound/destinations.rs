@@ -7,17 +7,18 @@ use std::{
 };
 
 use meshkit_core::{Cause, Error};
-use meshkit_wire::outbound::Target;
+use meshkit_wire::{outbound::Target, watch::Away};
 use tokio::time::Instant;
 
 /// What is kept of each target, shared by everybody who goes there.
 ///
-/// An entry goes when nobody has held it for the idle time. It is looked for at most once in a part of that time, so that a lookup costs the same
+/// An entry goes when nobody has held it for the idle time, unless the control plane is away: nobody could say then where it is. It is looked for at most once in a part of that time, so that a lookup costs the same
 /// however many there are; a few live a little longer for it.
 #[derive(Debug)]
 pub(super) struct Destinations<D> {
     idle: Duration,
     max: usize,
+    away: Away,
     known: Mutex<Known<D>>,
 }
 
@@ -34,8 +35,8 @@ struct Entry<D> {
 }
 
 impl<D> Destinations<D> {
-    pub(super) fn new(idle: Duration, max: usize) -> Self {
-        Self { idle, max, known: Mutex::new(Known { entries: HashMap::new(), swept_at: Instant::now() }) }
+    pub(super) fn new(idle: Duration, max: usize, away: Away) -> Self {
+        Self { idle, max, away, known: Mutex::new(Known { entries: HashMap::new(), swept_at: Instant::now() }) }
     }
 
     /// The entry of a target, made if it is not there.
@@ -46,7 +47,8 @@ impl<D> Destinations<D> {
         let now = Instant::now();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let full = known.entries.len() >= self.max && !known.entries.contains_key(&target);
-        if full || now.saturating_duration_since(known.swept_at) >= self.idle / 4 {
+        // Where there is no room, what is not used goes in any case.
+        if full || (now.saturating_duration_since(known.swept_at) >= self.idle / 4 && !self.away.is_any()) {
             known.sweep(now, self.idle);
         }
         if let Some(entry) = known.entries.get_mut(&target) {
@@ -89,7 +91,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_entry_is_shared_while_it_is_used_and_goes_when_it_is_not() {
-        let known = Destinations::new(IDLE, 10);
+        let known = Destinations::new(IDLE, 10, Away::default());
         let held = of(&known, 1).unwrap();
         let idle = Arc::downgrade(&of(&known, 2).unwrap());
         assert!(Arc::ptr_eq(&held, &of(&known, 1).unwrap()));
@@ -103,8 +105,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn nothing_is_forgotten_while_the_control_plane_is_away() {
+        let away = Away::default();
+        let known = Destinations::new(IDLE, 10, away.clone());
+        let idle = Arc::downgrade(&of(&known, 1).unwrap());
+        let lost = away.lost();
+        advance(IDLE * 100).await;
+        drop(of(&known, 2).unwrap());
+        assert!(idle.upgrade().is_some());
+        drop(lost);
+        advance(IDLE).await;
+        drop(of(&known, 2).unwrap());
+        assert!(idle.upgrade().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn one_too_many_is_refused_and_the_message_names_the_setting() {
-        let known = Destinations::new(IDLE, 2);
+        let known = Destinations::new(IDLE, 2, Away::default());
         let _held = (of(&known, 1).unwrap(), of(&known, 2).unwrap());
         let refused = of(&known, 3).unwrap_err();
         assert_eq!(refused.cause(), &Cause::LoadShed);
@@ -114,7 +131,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_idle_makes_room_at_once() {
-        let known = Destinations::new(IDLE, 1);
+        let known = Destinations::new(IDLE, 1, Away::default());
         drop(of(&known, 1).unwrap());
         assert!(of(&known, 2).is_err(), "it may still be wanted");
         advance(IDLE).await;

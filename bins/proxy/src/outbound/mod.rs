@@ -113,7 +113,7 @@ impl Outbound {
     #[must_use]
     pub fn new(settings: Settings, discovery: Discovery, metrics: Metrics, drain: drain::Watch) -> Self {
         let in_flight = InFlight::new(settings.max_in_flight, "LINKERD2_PROXY_OUTBOUND_MAX_IN_FLIGHT");
-        let destinations = Destinations::new(settings.idle_timeout, settings.max_destinations);
+        let destinations = Destinations::new(settings.idle_timeout, settings.max_destinations, discovery.watches.away.clone());
         Self(Arc::new(Shared { settings, discovery, metrics, drain, in_flight, destinations }))
     }
 

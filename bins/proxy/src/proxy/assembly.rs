@@ -11,7 +11,12 @@ use meshkit_core::{Clock, Dice, drain};
 use meshkit_http::{client::PoolSettings, edge::Told};
 use meshkit_runtime::metrics::Registry;
 use meshkit_tls::{Store, TrustAnchors, key::Files, renewal::Schedule};
-use meshkit_wire::{client::Watches, tap::Direction, watch::Limits};
+use meshkit_wire::{
+    client::Watches,
+    identity::Trust,
+    tap::Direction,
+    watch::{Away, Limits},
+};
 use tokio::runtime::Handle;
 use tracing::info;
 
@@ -19,10 +24,16 @@ use super::{invalid, settings};
 use crate::{
     AccessLog, Config, Taps,
     config::{CertificateSource, transport},
-    control::{self, Channels, Controller, Defaults, Discovery, Policies, channel::Caller, discovery::MayHaveProfile, dns::Dns},
+    control::{
+        self, Channels, Controller, Defaults, Digests, Discovery, Policies,
+        anchors::{Beginning, Kept},
+        channel::Caller,
+        discovery::MayHaveProfile,
+        dns::Dns,
+    },
     endpoint, inbound,
     inbound::Inbound,
-    metrics::{Certificates, ControlFamilies, Metrics, TRACE_COLLECTOR, TraceCounters, tls_info},
+    metrics::{Certificates, ControlFamilies, DigestCounters, Metrics, TRACE_COLLECTOR, TraceCounters, TrustAnchorCounters, tls_info},
     outbound,
     outbound::Outbound,
     trace,
@@ -49,11 +60,20 @@ pub(super) fn assemble(
     registry: &Registry,
     metrics: &Metrics,
     control: &Handle,
+    admin_port: u16,
 ) -> io::Result<Assembly> {
     let provider = Arc::new(meshkit_tls::provider());
     tls_info(registry, &provider);
-    let anchors = TrustAnchors::from_pem(&config.identity.trust_anchors).map_err(invalid)?;
+    let environment = TrustAnchors::from_pem(&config.identity.trust_anchors).map_err(invalid)?;
+    let (kept, Beginning { anchors, generation, .. }) = match &config.identity.source {
+        CertificateSource::Controller { dir, .. } => {
+            let (kept, beginning) = Kept::open(dir, environment);
+            (Some(kept), beginning)
+        }
+        CertificateSource::WorkloadApi { .. } => (None, Beginning::environment(environment)),
+    };
     let store = Arc::new(Store::new(Arc::clone(&provider), anchors, config.identity.name.clone()).map_err(invalid)?);
+    let anchor_counters = TrustAnchorCounters::register(registry, &store);
 
     let dice = Dice::new(seed(&config.identity.name.to_string(), clock.now()));
     let settings = |connect: &transport::Connect, bind, told, tracer, tap| endpoint::Settings {
@@ -81,6 +101,7 @@ pub(super) fn assemble(
             limits: Limits { initial: limits.initial, idle: limits.idle, lifetime: limits.lifetime },
             backoff: config.outbound.connect.backoff,
             dice: dice.clone(),
+            away: Away::default(),
         }
     };
 
@@ -92,10 +113,18 @@ pub(super) fn assemble(
                 provider,
                 files: Files::load_or_generate(dir, &config.identity.name)?,
                 token_file: token_file.clone(),
+                // Who does not prove to be the controller is not believed.
+                trust: if controller.identity.is_some() { Trust::Followed } else { Trust::Fixed },
                 schedule: Schedule { min: *min_refresh, max: *max_refresh },
                 clock: Arc::clone(clock),
                 metrics: certificates,
             };
+            if let Some(kept) = kept.filter(|_| controller.identity.is_some()) {
+                let (store, watches, metrics) = (Arc::clone(&store), watches(controller), anchor_counters);
+                let (controller, channels) = (controller.clone(), channels.clone());
+                let fresh = move || channels.open("trust_anchors", &controller, Caller::Certified).map_err(|e| e.to_string());
+                control.spawn(control::Anchors { store, kept, generation, watches, metrics }.run(fresh));
+            }
             let (controller, channels) = (controller.clone(), channels.clone());
             // Each request for a certificate gets connections of its own, made with the credentials of its time.
             let fresh = move || channels.open("identity", &controller, Caller::Anyone).map_err(|e| e.to_string());
@@ -130,7 +159,7 @@ pub(super) fn assemble(
         },
         control.clone(),
     );
-    policies.keep(config.inbound.ports.iter().copied());
+    policies.keep(config.inbound.ports.iter().copied().chain([admin_port]));
     let destination = &config.control.destination;
     let discovery = Discovery {
         channel: open("destination", destination)?,
@@ -142,10 +171,14 @@ pub(super) fn assemble(
             suffixes: config.control.profile_suffixes.clone(),
             networks: config.control.profile_networks.clone(),
         }),
+        digests: Digests::new(DigestCounters::register(registry)),
         control: control.clone(),
     };
 
-    let taps = config.tap.is_some().then(|| Taps::new(dice.clone()));
+    let taps = config.tap.is_some().then(|| {
+        let help = "Events of the tap that are lost: whoever looks is too slow";
+        Taps::new(dice.clone(), registry.open().prefix("mesh_tap").counter("dropped_events", help))
+    });
     let tap = |direction| taps.as_ref().map(|taps| taps.of(direction));
     let tracers = tracers(config, clock, &dice, &TraceCounters::register(registry), &channels, control)?;
 
@@ -186,6 +219,7 @@ pub(super) fn assemble(
     let inbound_side = Inbound::new(
         inbound::Settings {
             port: config.listeners.inbound.port(),
+            tap_port: config.tap.as_ref().map(|_| config.listeners.control.port()),
             server_name: config.identity.server_name.clone(),
             ips: local_ips,
             detect_timeout: config.inbound.accept.detect_timeout,

@@ -9,7 +9,6 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
 use meshkit_core::{Clock, Error, drain};
 use meshkit_http::{Body, BoxError};
 use meshkit_runtime::{
@@ -21,9 +20,10 @@ use tokio::{
     runtime::Handle,
     sync::{oneshot, watch},
     task::JoinSet,
+    time::timeout,
 };
 use tower::{Service, ServiceExt as _};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use self::assembly::{Assembly, assemble};
 use crate::{
@@ -39,6 +39,9 @@ use crate::{
 
 /// How often idle metric series are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long readers of the log may take to read the last of it.
+const STREAMS_LIMIT: Duration = Duration::from_secs(1);
 
 /// A proxy whose sockets are bound, and which serves nothing yet.
 #[derive(Debug)]
@@ -66,6 +69,7 @@ pub struct Running {
     tasks: JoinSet<()>,
     signal: drain::Signal,
     grace: Duration,
+    admin: Admin,
     /// The control thread ends with it.
     _control: oneshot::Sender<()>,
 }
@@ -174,20 +178,23 @@ impl Proxy {
             let _ = ended.await;
         })?;
         let handle = control.handle().clone();
-        let assembly = assemble(&config, &clock, &registry, &metrics, &handle)?;
+        let admin_addr = admin.local_addr()?;
+        let assembly = assemble(&config, &clock, &registry, &metrics, &handle, admin_addr.port())?;
 
         let admin_server = Admin::new(readiness, registry.clone())
             .logs(logs)
             .shutdown(trigger.filter(|_| config.admin.shutdown_endpoint))
             .environment(environment)
             .route("/edges.json", Access::Anyone, edges(metrics));
-        let admin_addr = admin.local_addr()?;
         let entered = handle.enter();
         let admin_listener = tokio::net::TcpListener::from_std(admin)?;
         drop(entered);
-        let (server_name, snapshots) = (Arc::from(config.identity.server_name.as_str()), assembly.store.subscribe());
-        let open = move |io| admin::open(io, Arc::clone(&server_name), snapshots.clone());
-        handle.spawn(async move { match admin_server.serve_with(admin_listener, open).await {} });
+        let (server_name, tls) = (Arc::from(config.identity.server_name.as_str()), assembly.store.subscribe());
+        assembly.inbound.host(admin_addr.port(), admin::application(admin_server.clone()));
+        let door = admin::Door { server_name, tls, guards: assembly.inbound.guards(admin_addr) };
+        let open = move |io, peer| door.clone().open(io, peer);
+        let serving = admin_server.clone().serve_with(admin_listener, open);
+        handle.spawn(async move { match serving.await {} });
         serve_tap(tap, &config, &assembly, &handle)?;
         handle.spawn(async move {
             loop {
@@ -213,6 +220,7 @@ impl Proxy {
             tasks: JoinSet::new(),
             signal,
             grace: config.runtime.shutdown_grace_period,
+            admin: admin_server,
             _control: end_control,
         };
         let certificate = store.subscribe();
@@ -282,7 +290,7 @@ impl Running {
 
     /// Ends: nothing new begins, and what is in flight is waited for, up to the grace period.
     pub async fn stop(self) {
-        let Self { mut tasks, signal, grace, client, inbound, _control, .. } = self;
+        let Self { mut tasks, signal, grace, client, inbound, admin, _control, .. } = self;
         // Closes the listeners: their sockets belong to these tasks.
         tasks.shutdown().await;
         // They would hold the drain up.
@@ -291,6 +299,10 @@ impl Running {
         match shutdown::drain(signal, grace).await {
             Ok(()) => info!("drained"),
             Err(elapsed) => warn!(error = %elapsed, "what is still in flight is cut off"),
+        }
+        // Who reads the log is told what is above, if it reads at all.
+        if timeout(STREAMS_LIMIT, admin.end_streams()).await.is_err() {
+            debug!("a reader of the log is cut off");
         }
     }
 }
@@ -333,9 +345,9 @@ async fn first_certificate(mut snapshots: watch::Receiver<Arc<meshkit_tls::Snaps
 }
 
 /// `/edges.json`: whom this proxy calls, and how long that takes.
-fn edges(metrics: Metrics) -> impl Fn(http::Request<Bytes>) -> std::future::Ready<meshkit_runtime::admin::Reply> + Send + Sync + 'static {
+fn edges(metrics: Metrics) -> impl Fn(http::Request<Bytes>) -> std::future::Ready<Response<Bytes>> + Send + Sync + 'static {
     move |_| {
-        let mut reply = http::Response::new(Full::new(Bytes::from(metrics.http.edges().to_string())));
+        let mut reply = Response::new(Bytes::from(metrics.http.edges().to_string()));
         reply.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
         std::future::ready(reply)
     }

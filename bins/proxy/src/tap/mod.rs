@@ -2,7 +2,6 @@
 //!
 //! A request costs one relaxed load while nobody looks.
 
-mod matching;
 mod server;
 mod tapped;
 
@@ -20,14 +19,14 @@ use futures_util::{Stream, StreamExt as _};
 use http::{Request, header::HOST};
 use meshkit_core::{Dice, Endpoint, grpc::Code};
 use meshkit_policy::TlsState;
+use meshkit_runtime::metrics::Counter;
 use meshkit_wire::{
     Refused,
     profile::Route,
-    tap::{Direction, Event, Events, Headers, Labels, Match, Observe, StreamId},
+    tap::{Direction, Event, Events, Headers, Labels, Match, Observe, Seen, StreamId},
 };
 use tokio::sync::mpsc;
 
-use self::matching::{Seen, matches};
 pub(crate) use self::{server::Server, tapped::Tapped};
 use crate::metrics::tls_server;
 
@@ -46,6 +45,7 @@ struct Inner {
     active: AtomicUsize,
     taps: Mutex<Vec<Arc<Tapping>>>,
     dice: Dice,
+    dropped: Arc<Counter>,
 }
 
 /// One who looks.
@@ -57,6 +57,8 @@ struct Tapping {
     matches: Match,
     headers: Headers,
     events: mpsc::Sender<Event>,
+    /// Events that nobody saw, of all taps.
+    dropped: Arc<Counter>,
 }
 
 /// The taps of one side of a proxy.
@@ -81,8 +83,9 @@ struct Watching {
 }
 
 impl Taps {
-    pub(crate) fn new(dice: Dice) -> Self {
-        Self(Arc::new(Inner { active: AtomicUsize::new(0), taps: Mutex::default(), dice }))
+    /// Nobody looks yet. What those who look are too slow for is counted.
+    pub(crate) fn new(dice: Dice, dropped: Arc<Counter>) -> Self {
+        Self(Arc::new(Inner { active: AtomicUsize::new(0), taps: Mutex::default(), dice, dropped }))
     }
 
     /// The taps of one side.
@@ -108,7 +111,8 @@ impl Taps {
         };
         let Observe { limit, matches, headers } = observe;
         let (streams, left) = (AtomicU64::new(0), AtomicU32::new(limit));
-        taps.push(Arc::new(Tapping { base, streams, left, matches, headers, events }));
+        let dropped = Arc::clone(&self.0.dropped);
+        taps.push(Arc::new(Tapping { base, streams, left, matches, headers, events, dropped }));
         self.0.active.store(taps.len(), Ordering::Relaxed);
         Ok(Watching { events: receiver, taps: self.clone(), base }.boxed())
     }
@@ -126,7 +130,7 @@ impl Taps {
     /// Those whose match a request meets, each with the request's number.
     fn that_match(&self, seen: &Seen<'_>) -> Vec<(Arc<Tapping>, StreamId)> {
         let taps = self.0.taps.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let matching = taps.into_iter().filter(|tap| !tap.events.is_closed() && matches(&tap.matches, seen));
+        let matching = taps.into_iter().filter(|tap| !tap.events.is_closed() && tap.matches.fits(seen));
         matching.filter_map(|tap| self.take(tap)).collect()
     }
 
@@ -235,6 +239,10 @@ mod tests {
 
     use super::*;
 
+    fn taps() -> Taps {
+        Taps::new(Dice::new(1), Arc::default())
+    }
+
     fn endpoint() -> Endpoint {
         let web: Identity = "web.ns.serviceaccount.identity.linkerd.cluster.local".parse().unwrap();
         let labels = [("deployment".to_owned(), "web".to_owned())].into();
@@ -253,7 +261,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_looks_sees_a_request_its_response_and_its_end() {
-        let taps = Taps::new(Dice::new(1));
+        let taps = taps();
         let tap = taps.of(Direction::Outbound);
         let mut before = request(&tap, "/api/before");
         let mut events = taps.observe(observe(1, Headers::Shown)).unwrap();
@@ -281,7 +289,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_who_stops_looking_costs_nothing_and_one_who_is_slow_holds_nobody_up() {
-        let taps = Taps::new(Dice::new(1));
+        let taps = taps();
         let tap = taps.of(Direction::Inbound);
         let mut events = taps.observe(observe(u32::MAX, Headers::Hidden)).unwrap();
         for _ in 0..BACKLOG {
@@ -294,6 +302,8 @@ mod tests {
             seen += 1;
         }
         assert_eq!(seen, BACKLOG);
+        // Each request has three events.
+        assert_eq!(taps.0.dropped.value(), 2 * BACKLOG as u64);
         drop(events);
         assert!(!taps.are_active());
         assert!(request(&tap, "/api").extensions().get::<Source>().is_none());
@@ -301,7 +311,7 @@ mod tests {
 
     #[test]
     fn only_so_many_may_look() {
-        let taps = Taps::new(Dice::new(1));
+        let taps = taps();
         let all: Vec<_> = (0..MAX_TAPS).map(|_| taps.observe(observe(1, Headers::Hidden)).unwrap()).collect();
         assert_eq!(taps.observe(observe(1, Headers::Hidden)).err().unwrap().code(), Code::RESOURCE_EXHAUSTED);
         drop(all);
@@ -310,7 +320,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_gets_no_response_ends_with_a_reset() {
-        let taps = Taps::new(Dice::new(1));
+        let taps = taps();
         let tap = taps.of(Direction::Inbound);
         let mut events = taps.observe(observe(1, Headers::Hidden)).unwrap();
         drop(tap.begin(&request(&tap, "/api"), &endpoint(), None).unwrap());

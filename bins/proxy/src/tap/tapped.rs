@@ -5,10 +5,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use http::{HeaderMap, Response};
 use meshkit_core::{Error, grpc::Code};
 use meshkit_http::Body;
-use meshkit_wire::tap::{Direction, Eos, Event, Headers, Labels, StreamId, What};
-use tokio::time::Instant;
+use meshkit_wire::tap::{Direction, Eos, Event, Headers, Labels, Seen, StreamId, What};
+use tokio::{sync::mpsc::error::TrySendError, time::Instant};
 
-use super::{Tapping, matching::Seen};
+use super::Tapping;
 use crate::metrics::{End, Failure, Followed, Listen};
 
 /// HTTP/2's codes for what has no code of its own. Source: RFC 9113, section 7.
@@ -107,7 +107,9 @@ impl Open {
                 what: what(tap.headers),
             };
             // Whoever is too slow misses some; whoever is gone misses nothing.
-            let _ = tap.events.try_send(event);
+            if let Err(TrySendError::Full(_)) = tap.events.try_send(event) {
+                tap.dropped.incr();
+            }
         }
     }
 

@@ -16,7 +16,7 @@ const HTTP1: &[u8] = &[0x08, 0x90, 0x3f, 0x1a, 2, 0x0a, 0];
 /// Port 8080, and bytes follow.
 const OPAQUE: &[u8] = &[0x08, 0x90, 0x3f];
 
-fn header(message: &[u8]) -> Vec<u8> {
+pub(crate) fn header(message: &[u8]) -> Vec<u8> {
     [PREFACE, &u32::try_from(message.len()).unwrap().to_be_bytes(), message].concat()
 }
 

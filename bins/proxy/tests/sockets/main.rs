@@ -8,6 +8,7 @@
 mod support;
 
 mod admin;
+mod anchors;
 mod certificates;
 mod frames;
 mod header;

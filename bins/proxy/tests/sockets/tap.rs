@@ -22,12 +22,19 @@ fn with_tap() -> Running {
 /// `ObserveRequest { limit: 1, match: { http: { path: { prefix: "/tapped" } } } }`, framed as gRPC does.
 const OBSERVE: &[u8] = b"\0\0\0\0\x11\x08\x01\x12\x0d\x32\x0b\x22\x09\x12\x07/tapped";
 
-/// A whole conversation: the request, and that there will be no other.
+/// The same, with `extract: { http: { headers: {} } }`.
+const OBSERVE_HEADERS: &[u8] = b"\0\0\0\0\x17\x08\x01\x12\x0d\x32\x0b\x22\x09\x12\x07/tapped\x1a\x04\x0a\x02\x0a\0";
+
 fn conversation() -> Vec<u8> {
+    conversation_with(OBSERVE)
+}
+
+/// A whole conversation: the request, and that there will be no other.
+fn conversation_with(observe: &[u8]) -> Vec<u8> {
     let path = "/io.linkerd.proxy.tap.Tap/Observe";
     let named = [&[0x04][..], &[u8::try_from(path.len()).unwrap()], path.as_bytes()].concat();
     let block = [&POST[..1], &POST[2..], &named, &field("content-type", "application/grpc"), &field("te", "trailers")].concat();
-    [PREFACE, &frame(SETTINGS, 0, 0, &[]), &frame(HEADERS, END_HEADERS, 1, &block), &frame(DATA, END_STREAM, 1, OBSERVE)].concat()
+    [PREFACE, &frame(SETTINGS, 0, 0, &[]), &frame(HEADERS, END_HEADERS, 1, &block), &frame(DATA, END_STREAM, 1, observe)].concat()
 }
 
 /// Every message of the answer.
@@ -77,7 +84,37 @@ fn a_program_of_this_machine_sees_a_request_from_its_beginning_to_its_end() {
     assert!(holds(&messages[0], "/tapped/here") && holds(&messages[0], "no_tls_from_remote"));
     // Field 6 is the direction, and 1 is inbound.
     assert!(messages.iter().all(|message| holds(message, "\x30\x01")));
+    // Headers were not asked for.
+    assert!(!messages.iter().any(|message| holds(message, ":path") || holds(message, ":status")));
     assert!(messages[1].windows(3).any(|window| window == [0x18, 0xc8, 0x01]), "the status is 200");
+}
+
+#[test]
+fn headers_that_are_asked_for_come_with_those_of_http_2() {
+    let proxy = with_tap();
+    let mut peer = Peer::connect(proxy.on(4190));
+    peer.send(&conversation_with(OBSERVE_HEADERS));
+    let to = proxy.published();
+    let steady = std::thread::spawn(move || {
+        (0..20).for_each(|_| drop(exchange(to, b"GET /tapped/here HTTP/1.1\r\nhost: web\r\nx-mine: 1\r\nconnection: close\r\n\r\n")));
+    });
+    let messages = messages(&mut peer);
+    steady.join().unwrap();
+    assert_eq!(messages.len(), 3, "{messages:?}");
+    // Name and value, each behind its field number and length.
+    for (message, name, value) in [
+        (0, ":method", "GET"),
+        (0, ":scheme", "http"),
+        (0, ":authority", "web"),
+        (0, ":path", "/tapped/here"),
+        (0, "x-mine", "1"),
+        (1, ":status", "200"),
+        (1, "content-length", "2"),
+    ] {
+        let len = |text: &str| char::from(u8::try_from(text.len()).unwrap());
+        let header = format!("\n{}{name}\x12{}{value}", len(name), len(value));
+        assert!(holds(&messages[message], &header), "{name}: {:?}", String::from_utf8_lossy(&messages[message]));
+    }
 }
 
 #[test]

@@ -12,13 +12,18 @@ use std::{
 use futures_util::{StreamExt as _, stream};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use meshkit_core::{Update, grpc::Code};
+use meshkit_policy::inbound::Policy;
 use meshkit_wire::{
     Refused,
     destination::{self, Answers, Resolve},
     identity::{self, Certified, Certify, CertifyRequest},
+    inbound::{self, Policies},
     profile::Profile,
 };
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+};
 use tower::Service as _;
 
 use super::authority::{Authority, sign};
@@ -33,11 +38,13 @@ struct Known {
     /// The folder of the authority that signs.
     authority: PathBuf,
     profiles: Mutex<HashMap<String, Arc<Profile>>>,
+    policies: watch::Sender<HashMap<u16, Arc<Policy>>>,
 }
 
 impl ControlPlane {
     pub(crate) fn start(addr: SocketAddr, authority: &Authority) -> Self {
-        let known = Arc::new(Known { authority: authority.dir().to_owned(), profiles: Mutex::default() });
+        let known =
+            Arc::new(Known { authority: authority.dir().to_owned(), profiles: Mutex::default(), policies: watch::Sender::default() });
         let (stop, stopped) = oneshot::channel::<()>();
         let (serving, listens) = (Arc::clone(&known), std::net::TcpListener::bind(addr).unwrap());
         listens.set_nonblocking(true).unwrap();
@@ -53,6 +60,11 @@ impl ControlPlane {
         Self { known, _stop: stop }
     }
 
+    /// Tells the policy of a port, to whoever watches it.
+    pub(crate) fn policy(&self, port: u16, policy: Policy) {
+        self.known.policies.send_modify(|policies| drop(policies.insert(port, Arc::new(policy))));
+    }
+
     /// Tells the profile of an address, before anybody asks for it.
     pub(crate) fn profile(&self, addr: SocketAddr, profile: Profile) {
         self.known.profiles.lock().unwrap().insert(addr.to_string(), Arc::new(profile));
@@ -60,16 +72,17 @@ impl ControlPlane {
 }
 
 async fn serve(listener: TcpListener, known: Arc<Known>) {
-    let (identities, destinations) = (identity::server(Arc::clone(&known)), destination::server(known));
+    let (identities, policies) = (identity::server(Arc::clone(&known)), inbound::server(Arc::clone(&known)));
+    let destinations = destination::server(known);
     while let Ok((io, _)) = listener.accept().await {
-        let (identities, destinations) = (identities.clone(), destinations.clone());
+        let (identities, policies, destinations) = (identities.clone(), policies.clone(), destinations.clone());
         let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
-            let (mut identities, mut destinations) = (identities.clone(), destinations.clone());
+            let (mut identities, mut policies, mut destinations) = (identities.clone(), policies.clone(), destinations.clone());
             async move {
                 match request.uri().path() {
                     path if path.starts_with("/io.linkerd.proxy.identity.") => identities.call(request).await,
                     path if path.starts_with("/io.linkerd.proxy.destination.") => destinations.call(request).await,
-                    // Without policies the defaults of the proxy hold.
+                    path if path.starts_with("/io.linkerd.proxy.inbound.") => policies.call(request).await,
                     _ => Ok(tonic::Status::unimplemented("not played here").into_http()),
                 }
             }
@@ -96,5 +109,21 @@ impl Resolve for Known {
     fn profile(&self, path: &str, _: &str) -> Result<Answers<Arc<Profile>>, Refused> {
         let profile = self.profiles.lock().unwrap().get(path).cloned().unwrap_or_default();
         Ok(stream::iter([profile]).chain(stream::pending()).boxed())
+    }
+}
+
+impl Policies for Known {
+    fn policy(&self, _: &str, port: u16) -> Result<Answers<Arc<Policy>>, Refused> {
+        // Until the test tells one, the defaults of the proxy hold.
+        let told = stream::unfold((self.policies.subscribe(), None), move |(mut policies, last)| async move {
+            loop {
+                let policy = policies.borrow_and_update().get(&port).cloned();
+                if policy.is_some() && policy != last {
+                    return Some((policy.clone()?, (policies, policy)));
+                }
+                policies.changed().await.ok()?;
+            }
+        });
+        Ok(told.boxed())
     }
 }

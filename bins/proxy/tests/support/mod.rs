@@ -4,6 +4,7 @@ pub(crate) mod app;
 pub(crate) mod authority;
 pub(crate) mod control;
 pub(crate) mod grpc;
+pub(crate) mod identity;
 pub(crate) mod logs;
 pub(crate) mod openssl;
 pub(crate) mod peer;

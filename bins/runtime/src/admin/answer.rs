@@ -8,9 +8,9 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, VARY},
 };
-use http_body_util::Full;
 
-use super::{Access, Admin, Client, Reply, Unheard, env};
+use super::{Access, Admin, Body, Client, Reply, Unheard, env};
+use crate::logs::StreamError;
 
 impl Admin {
     pub(super) async fn reply(&self, request: Request<Bytes>) -> Reply {
@@ -20,6 +20,7 @@ impl Admin {
             "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
             "/metrics" => scrape(self.registry.encode(), request.headers()),
             "/proxy-log-level" => self.log_level(&request),
+            "/logs.json" => self.log(&request),
             "/env.json" => env::answer(&self.environment, &request),
             "/shutdown" => self.request_shutdown(&request),
             path => match self.routes.get(path) {
@@ -50,6 +51,36 @@ impl Admin {
         }
     }
 
+    /// The log from now on, through the filter that the query (`GET`) or the body (`QUERY`) is.
+    fn log(&self, request: &Request<Bytes>) -> Reply {
+        if !is_local(request) {
+            return forbidden();
+        }
+        let Some(level) = &self.logs else {
+            return text(StatusCode::NOT_FOUND, "logs are off\n");
+        };
+        let filter = match request.method().as_str() {
+            "GET" => request.uri().query().map(|query| percent_decoded(query.as_bytes())),
+            "QUERY" => Some(request.body().to_vec()),
+            _ => return not_allowed("GET, QUERY"),
+        };
+        let Some(filter) = filter else {
+            return text(StatusCode::BAD_REQUEST, "expected a log filter in the query, as in ?linkerd=debug\n");
+        };
+        let Ok(filter) = String::from_utf8(filter) else {
+            return text(StatusCode::BAD_REQUEST, "the log filter is not UTF-8\n");
+        };
+        match level.stream(filter.trim()) {
+            Ok(stream) => {
+                let mut reply = Response::new(Body::log(stream, self.ending.subscribe()));
+                set(&mut reply, CONTENT_TYPE, "application/json");
+                reply
+            }
+            Err(StreamError::Filter(invalid)) => text(StatusCode::BAD_REQUEST, format!("{invalid}\n")),
+            Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
+        }
+    }
+
     fn request_shutdown(&self, request: &Request<Bytes>) -> Reply {
         if request.method() != Method::POST {
             return not_allowed("POST");
@@ -70,7 +101,7 @@ pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Reply {
 }
 
 pub(super) fn with_type(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(body.into()));
+    let mut reply = Response::new(Body::from(body.into()));
     *reply.status_mut() = status;
     set(&mut reply, CONTENT_TYPE, content_type);
     reply
@@ -94,6 +125,26 @@ fn forbidden() -> Reply {
 fn is_local(request: &Request<Bytes>) -> bool {
     let local = |ip: std::net::IpAddr| ip == std::net::Ipv4Addr::LOCALHOST || ip == std::net::Ipv6Addr::LOCALHOST;
     request.extensions().get::<Client>().is_some_and(|client| local(client.0.ip().to_canonical()))
+}
+
+/// What is not an escape stands for itself.
+fn percent_decoded(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, tail @ ..] = rest {
+        let digit = |at: usize| tail.get(at).and_then(|digit| char::from(*digit).to_digit(16)).and_then(|digit| u8::try_from(digit).ok());
+        rest = match (first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push(high << 4 | low);
+                &tail[2..]
+            }
+            _ => {
+                out.push(*first);
+                tail
+            }
+        };
+    }
+    out
 }
 
 fn scrape(metrics: String, headers: &HeaderMap) -> Reply {

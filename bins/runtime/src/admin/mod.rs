@@ -9,10 +9,12 @@
 //! | `/ready` | any | `ready`, or 503 until every latch of the [`Readiness`] is released |
 //! | `/metrics` | any | the scrape, compressed if the client accepts gzip |
 //! | `/proxy-log-level` | GET, PUT | the log filter; from this machine only |
+//! | `/logs.json` | GET, QUERY | the log from now on, through a filter in the query or the body; from this machine only |
 //! | `/env.json` | GET | the settings the program was started with |
 //! | `/shutdown` | POST | begins the drain, where enabled; from this machine only |
 
 mod answer;
+mod body;
 mod env;
 mod opening;
 mod readiness;
@@ -31,8 +33,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full, Limited};
+use http::{Request, Response, request::Parts};
+use http_body_util::{BodyExt, Limited};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -41,7 +43,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::JoinSet,
 };
 use tracing::{Instrument, debug, warn};
@@ -53,6 +55,7 @@ use crate::{
 };
 use opening::Opening;
 
+pub use body::Body;
 pub use readiness::{Latch, Readiness};
 
 // How long a client may take to send a request head; also how long an idle connection stays open.
@@ -67,7 +70,7 @@ const CONNECTIONS_MAX: usize = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A response of the admin server.
-pub type Reply = Response<Full<Bytes>>;
+pub type Reply = Response<Body>;
 
 type Answering = Pin<Box<dyn Future<Output = Reply> + Send>>;
 type Route = Arc<dyn Fn(Request<Bytes>) -> Answering + Send + Sync>;
@@ -82,6 +85,8 @@ pub struct Admin {
     shutdown: Option<Trigger>,
     environment: Arc<BTreeMap<String, String>>,
     routes: Arc<HashMap<String, (Access, Route)>>,
+    /// Does the program end? What would never end by itself then does.
+    ending: Arc<watch::Sender<bool>>,
 }
 
 /// Who may ask.
@@ -99,13 +104,44 @@ pub enum Access {
 #[allow(clippy::exhaustive_structs)] // One address.
 pub struct Client(pub SocketAddr);
 
+/// Says which requests of one connection are admitted. `()` admits all.
+pub trait Admit: Send + Sync {
+    /// Asked before a request is answered, except for `/live` and `/ready`.
+    ///
+    /// # Errors
+    /// The request is refused; this is the answer to it.
+    fn admit(&self, head: &mut Parts) -> Result<(), Box<Reply>>;
+}
+
+/// A connection that was opened.
+#[allow(clippy::exhaustive_structs)] // What [`Admin::serve_with`] needs.
+pub struct Opened<I> {
+    /// The connection, without its TLS.
+    pub io: I,
+    /// Who admits its requests.
+    pub admit: Arc<dyn Admit>,
+}
+
+impl Admit for () {
+    fn admit(&self, _: &mut Parts) -> Result<(), Box<Reply>> {
+        Ok(())
+    }
+}
+
+impl<I> fmt::Debug for Opened<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened").finish_non_exhaustive()
+    }
+}
+
 impl Admin {
     /// A server that knows the state of the program and its metrics.
     pub fn new(readiness: Readiness, registry: Registry) -> Self {
-        Self { readiness, registry, logs: None, shutdown: None, environment: Arc::default(), routes: Arc::default() }
+        let (environment, routes, ending) = (Arc::default(), Arc::default(), Arc::new(watch::Sender::new(false)));
+        Self { readiness, registry, logs: None, shutdown: None, environment, routes, ending }
     }
 
-    /// Lets `/proxy-log-level` read and replace the filter. `None`, the default, answers 404: logs are off.
+    /// Lets `/proxy-log-level` read and replace the filter, and `/logs.json` read the log. `None`, the default, answers 404: logs are off.
     pub fn logs(mut self, level: Option<Level>) -> Self {
         self.logs = level;
         self
@@ -126,14 +162,28 @@ impl Admin {
     }
 
     /// Answers a path of the program, for every method. Paths that the server has itself come first.
-    pub fn route<H, F>(mut self, path: &str, access: Access, answer: H) -> Self
+    pub fn route<H, F, B>(mut self, path: &str, access: Access, answer: H) -> Self
     where
         H: Fn(Request<Bytes>) -> F + Send + Sync + 'static,
-        F: Future<Output = Reply> + Send + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Into<Body>,
     {
-        let route: Route = Arc::new(move |request| Box::pin(answer(request)));
+        let route: Route = Arc::new(move |request| {
+            let answering = answer(request);
+            Box::pin(async move { answering.await.map(Into::into) })
+        });
         Arc::make_mut(&mut self.routes).insert(path.to_owned(), (access, route));
         self
+    }
+
+    /// Ends the answers that would never end by themselves, those of `/logs.json`, and waits until they have. Those that are asked for later
+    /// end at once.
+    ///
+    /// # Cancel safety
+    /// They end all the same.
+    pub async fn end_streams(&self) {
+        self.ending.send_replace(true);
+        self.ending.closed().await;
     }
 
     /// Accepts connections and serves them, for ever.
@@ -141,17 +191,17 @@ impl Admin {
     /// # Cancel safety
     /// A drop closes the listener and every connection.
     pub async fn serve(self, listener: TcpListener) -> Infallible {
-        self.serve_with(listener, |io| std::future::ready(Ok(io))).await
+        self.serve_with(listener, |io, _| std::future::ready(Ok(Opened { io, admit: Arc::new(()) }))).await
     }
 
-    /// Accepts connections, opens each with `open`, which may end TLS or refuse it, and serves them, for ever.
+    /// Accepts connections, opens each with `open`, which may end TLS or refuse it and says who admits its requests, and serves them, for ever.
     ///
     /// # Cancel safety
     /// A drop closes the listener and every connection.
     pub async fn serve_with<O, F, I>(self, listener: TcpListener, open: O) -> Infallible
     where
-        O: Fn(TcpStream) -> F,
-        F: Future<Output = io::Result<I>> + Send + 'static,
+        O: Fn(TcpStream, SocketAddr) -> F,
+        F: Future<Output = io::Result<Opened<I>>> + Send + 'static,
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -167,11 +217,11 @@ impl Admin {
             };
             match accepted {
                 Ok((io, client)) => {
-                    let (admin, opening) = (self.clone(), open(io));
+                    let (admin, opening) = (self.clone(), open(io, client));
                     let serve = async move {
                         let _slot = slot;
                         let served = match opening.await {
-                            Ok(io) => admin.serve_connection(io, client).await,
+                            Ok(Opened { io, admit }) => admin.serve_admitted(io, client, admit).await,
                             Err(error) => Err(error.into()),
                         };
                         if let Err(error) = served {
@@ -199,21 +249,60 @@ impl Admin {
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        self.serve_admitted(io, client, Arc::new(())).await
+    }
+
+    async fn serve_admitted<I>(
+        &self,
+        io: I,
+        client: SocketAddr,
+        admit: Arc<dyn Admit>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let mut server = auto::Builder::new(TokioExecutor::new());
         server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT).max_buf_size(HEADER_MAX as usize);
         server.http2().timer(TokioTimer::new()).max_header_list_size(HEADER_MAX).max_concurrent_streams(32);
         // HTTP/2 streams are tasks, so each has a clone of its own.
         let admin = self.clone();
         let service = service_fn(move |request| {
-            let admin = admin.clone();
-            async move { Ok::<_, Infallible>(admin.answer(request, client).await) }
+            let (admin, admit) = (admin.clone(), Arc::clone(&admit));
+            async move { Ok::<_, Infallible>(admin.answer(request, client, &*admit).await) }
         });
         server.serve_connection(TokioIo::new(Opening::new(io, HEADER_READ_TIMEOUT)), service).await
     }
 
-    async fn answer(&self, request: Request<Incoming>, client: SocketAddr) -> Reply {
+    /// Answers a request that came another way than over a connection of this server, from a client that is not of this machine. Who may
+    /// send it is the caller's to know.
+    ///
+    /// # Cancel safety
+    /// Nothing is answered.
+    pub async fn respond<B>(&self, request: Request<B>) -> Reply
+    where
+        B: hyper::body::Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
         let (mut head, body) = request.into_parts();
+        head.extensions.remove::<Client>();
+        self.read(head, body).await
+    }
+
+    async fn answer(&self, request: Request<Incoming>, client: SocketAddr, admit: &dyn Admit) -> Reply {
+        let (mut head, body) = request.into_parts();
+        // Whoever watches over the program must learn of it, whatever the policy is: it would be ended otherwise.
+        if !matches!(head.uri.path(), "/live" | "/ready")
+            && let Err(refusal) = admit.admit(&mut head)
+        {
+            return *refusal;
+        }
         head.extensions.insert(Client(client));
+        self.read(head, body).await
+    }
+
+    async fn read<B>(&self, head: Parts, body: B) -> Reply
+    where
+        B: hyper::body::Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
         match Limited::new(body, BODY_MAX).collect().await {
             Ok(body) => self.reply(Request::from_parts(head, body.to_bytes())).await,
             Err(_) => answer::text(http::StatusCode::PAYLOAD_TOO_LARGE, "the request body is cut off or longer than 64 KiB\n"),

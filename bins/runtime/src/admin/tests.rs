@@ -183,3 +183,87 @@ async fn dropping_the_server_closes_its_connections() {
     let _ = tokio::io::AsyncReadExt::read_to_end(&mut io, &mut rest).await;
     assert!(rest.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_is_read_through_a_filter_of_the_query_or_of_the_body() {
+    let (dispatch, level) = logs::subscriber("warn", logs::Format::Plain, std::io::sink).unwrap();
+    // A program has one subscriber, on all threads. Where there is but one, and on one thread only, `tracing` asks only the thread's own.
+    let _another = logs::subscriber("warn", logs::Format::Plain, std::io::sink).unwrap();
+    let admin = admin().logs(Some(level));
+    let server = start(admin.clone()).await;
+    for (args, path) in [
+        (&["-N"][..], "/logs.json?off,mesh%6bit_x=debug"),
+        (&["-N", "-XQUERY", "-d", "off,linkerd=debug"], "/logs.json"),
+        (&["-N", "--http2-prior-knowledge"], "/logs.json?meshkit_x=debug"),
+    ] {
+        let url = format!("{}{path}", server.url);
+        let mut curl = tokio::process::Command::new("curl");
+        let curl = curl.args(["-sS", "-i", "--max-time", "20"]).args(args).arg(url).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        // It reads from when it is there on.
+        while admin.ending.receiver_count() == 0 {
+            tokio::task::yield_now().await;
+        }
+        tracing::dispatcher::with_default(&dispatch, || {
+            tracing::debug!(target: "meshkit_x", port = 80, "one");
+            tracing::trace!(target: "meshkit_x", "two");
+            tracing::error!(target: "elsewhere", "three");
+            tracing::info!(target: "meshkit_x", "four");
+        });
+        admin.end_streams().await;
+        let output = curl.wait_with_output().await.unwrap();
+        // The answer is complete.
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(" 200") && head.contains("content-type: application/json"), "{head}");
+        let lines: Vec<serde_json::Value> = body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let messages: Vec<_> = lines.iter().map(|line| line["fields"]["message"].as_str().unwrap()).collect();
+        assert_eq!(messages, ["one", "four"], "{path}");
+        assert_eq!(lines[0]["fields"]["port"], 80);
+        admin.ending.send_replace(false);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_of_the_log_that_leaves_is_forgotten() {
+    let (_dispatch, level) = logs::subscriber("warn", logs::Format::Plain, std::io::sink).unwrap();
+    let admin = admin().logs(Some(level.clone()));
+    let server = start(admin.clone()).await;
+    let mut readers = Vec::new();
+    for _ in 0..16 {
+        let mut io = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).await.unwrap();
+        io.write_all(b"GET /logs.json?info HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        readers.push(io);
+    }
+    while admin.ending.receiver_count() < 16 {
+        tokio::task::yield_now().await;
+    }
+    let (status, reason) = server.status_and_body(&[], "/logs.json?info").await;
+    assert_eq!((status, reason.as_str()), (503, "16 clients read the log already\n"));
+    drop(readers);
+    while admin.ending.receiver_count() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(level.stream("info").is_ok());
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_stream_of_the_log_is_refused() {
+    let (_dispatch, level) = logs::subscriber("warn", logs::Format::Plain, std::io::sink).unwrap();
+    let with_logs = admin().logs(Some(level));
+    for (admin, client, method, path, status, body) in [
+        (&with_logs, "127.0.0.1:1", "GET", "/logs.json", 400, "expected a log filter in the query, as in ?linkerd=debug\n"),
+        (&with_logs, "127.0.0.1:1", "GET", "/logs.json?a=b=c", 400, "invalid log filter: \"a=b=c\": expected a level after the =\n"),
+        (&with_logs, "127.0.0.1:1", "GET", "/logs.json?%ff", 400, "the log filter is not UTF-8\n"),
+        (&with_logs, "127.0.0.1:1", "GET", "/logs.json?%4=%zz%", 400, "invalid log filter: \"%4=%zz%\": expected a level after the =\n"),
+        (&with_logs, "127.0.0.1:1", "POST", "/logs.json?info", 405, ""),
+        (&with_logs, "10.0.0.1:1", "GET", "/logs.json?info", 403, "Requests are only permitted from localhost."),
+        (&admin(), "127.0.0.1:1", "GET", "/logs.json?info", 404, "logs are off\n"),
+    ] {
+        let mut request = Request::builder().method(method).uri(path).body(Bytes::new()).unwrap();
+        request.extensions_mut().insert(Client(client.parse().unwrap()));
+        let reply = admin.reply(request).await;
+        assert_eq!(reply.status(), status, "{client} {method} {path}");
+        assert_eq!(reply.into_body().collect().await.unwrap().to_bytes(), body);
+    }
+}

@@ -2,9 +2,17 @@
 //!
 //! Its source are annotations that a stock control plane passes over, so that the same manifest serves both. A peer without it answers
 //! UNIMPLEMENTED, which means that there is nothing.
+//!
+//! | service | beside | what it tells |
+//! |---|---|---|
+//! | `Faults` ([`server`]) | the policy API | planned trouble |
+//! | `TrustAnchors` ([`anchors`]) | the identity API | whose signatures are believed, as that changes |
+//! | `Digests` ([`digests`]) | the destination API | what watches amount to, so that a lost update is noticed |
 
+pub mod anchors;
 mod client;
 mod convert;
+pub mod digests;
 mod server;
 
 use std::sync::Arc;
@@ -22,7 +30,7 @@ pub(crate) mod proto {
     tonic::include_proto!("mesh.extension.v1");
 }
 
-/// The path prefix of the service, by which a port that serves several is told where a call goes.
+/// The path prefix of the service of faults, by which a port that serves several is told where a call goes.
 pub const PATH: &str = "/mesh.extension.v1.Faults/";
 
 /// Planned trouble of one target.

@@ -46,3 +46,55 @@ proptest! {
         let _ = plan(&bytes);
     }
 }
+
+mod bytes {
+    use ::bytes::Bytes;
+    use futures_util::StreamExt as _;
+    use http::Request;
+    use http_body_util::{BodyExt as _, Full};
+    use meshkit_core::grpc::Code;
+    use tower::Service;
+
+    use super::super::{anchors, digests};
+    use crate::{Refused, destination::Answers};
+
+    struct Played;
+
+    impl anchors::Anchored for Played {
+        fn anchors(&self, identity: &str) -> Answers<anchors::Bundle> {
+            let bundle = anchors::Bundle { pem: format!("of {identity}").into(), generation: 300 };
+            futures_util::stream::iter([bundle]).boxed()
+        }
+    }
+
+    impl digests::Digested for Played {
+        fn digest(&self, path: &str, context: &str) -> Result<u64, Refused> {
+            assert_eq!(context, "me");
+            (path == "web").then_some(0x0102_0304_0506_0708).ok_or_else(|| Refused::new(Code::NOT_FOUND, "nobody"))
+        }
+    }
+
+    async fn call<S>(mut server: S, path: &'static str, message: &[u8]) -> (String, Vec<u8>)
+    where
+        S: Service<Request<Full<Bytes>>, Response = http::Response<tonic::body::Body>, Error: std::fmt::Debug>,
+    {
+        let body = [&[0, 0, 0, 0, u8::try_from(message.len()).unwrap()][..], message].concat();
+        let request = Request::post(path).header("content-type", "application/grpc").body(Full::new(body.into())).unwrap();
+        let (head, body) = server.call(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap();
+        let status = body.trailers().and_then(|end| end.get("grpc-status")).or(head.headers.get("grpc-status")).unwrap();
+        (status.to_str().unwrap().to_owned(), body.to_bytes().to_vec())
+    }
+
+    #[tokio::test]
+    async fn messages_are_those_that_were_written_down() {
+        let (anchors, digests) = (anchors::server(Played.into()), digests::server(Played.into()));
+        let told = call(anchors, "/mesh.extension.v1.TrustAnchors/Watch", b"\x0a\x03web").await;
+        assert_eq!(told, ("0".to_owned(), b"\0\0\0\0\x0b\x0a\x06of web\x10\xac\x02".to_vec()));
+        let path = "/mesh.extension.v1.Digests/Get";
+        let told = call(digests.clone(), path, b"\x0a\x03web\x12\x02me").await;
+        assert_eq!(told, ("0".to_owned(), b"\0\0\0\0\x09\x09\x08\x07\x06\x05\x04\x03\x02\x01".to_vec()));
+        assert_eq!(call(digests, path, b"\x0a\x02no\x12\x02me").await, ("5".to_owned(), Vec::new()));
+        assert!(path.starts_with(digests::PATH) && "/mesh.extension.v1.TrustAnchors/Watch".starts_with(anchors::PATH));
+    }
+}

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use linkerd2_proxy_api::outbound as proto;
 use meshkit_core::Backoff;
 
-use super::{Accrual, Backend, Dispatch, Load};
+use super::{Accrual, Backend, Dispatch, Hints, Load};
 use crate::{
     Invalid,
     destination::{endpoint, endpoint_to},
@@ -86,6 +86,10 @@ pub(super) fn accrual(accrual: Option<proto::FailureAccrual>) -> Result<Option<A
             window: net::limit(u.decay, "failure_accrual.decay")?.unwrap_or(std::time::Duration::from_secs(10)),
             min_requests: u.min_requests,
             max_failures: u.max_consecutive_failures,
+            hints: match u.backoff.as_ref().is_some_and(|backoff| backoff.respect_retry_after_hint) {
+                true => Hints::Respected,
+                false => Hints::Ignored,
+            },
             backoff: backoff(u.backoff)?.ok_or_else(|| Invalid::missing("failure_accrual.backoff"))?,
         },
     }))
@@ -97,12 +101,12 @@ pub(super) fn accrual_to(accrual: Option<&Accrual>) -> Option<proto::FailureAccr
         Accrual::Consecutive { max_failures, backoff } => {
             Kind::ConsecutiveFailures(ConsecutiveFailures { max_failures: *max_failures, backoff: Some(backoff_to(backoff)) })
         }
-        Accrual::Unified { success_rate, window, min_requests, max_failures, backoff } => Kind::Unified(Unified {
+        Accrual::Unified { success_rate, window, min_requests, max_failures, backoff, hints } => Kind::Unified(Unified {
             success_rate_threshold: *success_rate,
             decay: Some(net::duration_to(*window)),
             min_requests: *min_requests,
             max_consecutive_failures: *max_failures,
-            backoff: Some(backoff_to(backoff)),
+            backoff: Some(proto::ExponentialBackoff { respect_retry_after_hint: *hints == Hints::Respected, ..backoff_to(backoff) }),
         }),
     };
     Some(proto::FailureAccrual { ejection: None, kind: Some(kind) })

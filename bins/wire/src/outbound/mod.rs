@@ -144,7 +144,20 @@ pub enum Accrual {
         max_failures: u32,
         /// How long the rest is.
         backoff: Backoff,
+        /// What the endpoint itself says of that.
+        hints: Hints,
     },
+}
+
+/// Whether an endpoint that fails may say how long its rest is, by `retry-after` and the like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums)] // It may or it may not.
+pub enum Hints {
+    /// It may not.
+    #[default]
+    Ignored,
+    /// It may ask for more than the backoff says, up to the backoff's longest.
+    Respected,
 }
 
 impl<F> Distribution<F> {

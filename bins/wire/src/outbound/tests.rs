@@ -33,8 +33,14 @@ fn params(statuses: StatusRanges, codes: CodeSet) -> Params {
 
 fn samples() -> Vec<Protocol> {
     let accrual = Some(Accrual::Consecutive { max_failures: 7, backoff: backoff() });
-    let unified =
-        Some(Accrual::Unified { success_rate: 0.5, window: Duration::from_secs(10), min_requests: 5, max_failures: 0, backoff: backoff() });
+    let unified = Some(Accrual::Unified {
+        success_rate: 0.5,
+        window: Duration::from_secs(10),
+        min_requests: 5,
+        max_failures: 0,
+        backoff: backoff(),
+        hints: Hints::Respected,
+    });
     let split = |accrual| {
         let one = |name: &str, weight| (RouteBackend { backend: backend(name, accrual), filters: [].into() }, weight);
         Distribution::Random([one("v1", 80), one("v2", 20)].into())

@@ -8,7 +8,11 @@ use linkerd2_proxy_api::{http_types, tap as proto};
 use super::{Direction, Eos, Event, Headers, Observe, StreamId, What, matches};
 use crate::{Invalid, net};
 
-pub(super) fn observe(message: proto::ObserveRequest) -> Result<Observe, Invalid> {
+/// Reads what is asked of a tap.
+///
+/// # Errors
+/// There is no limit or no match, or the match is malformed or too large.
+pub fn read_observe(message: proto::ObserveRequest) -> Result<Observe, Invalid> {
     use proto::observe_request::extract::{Extract, Http, http};
 
     if message.limit == 0 {
@@ -21,7 +25,9 @@ pub(super) fn observe(message: proto::ObserveRequest) -> Result<Observe, Invalid
     Ok(Observe { limit: message.limit, matches: matches::read(message.r#match.ok_or_else(|| Invalid::missing("match"))?)?, headers })
 }
 
-pub(super) fn observe_to(observe: &Observe) -> proto::ObserveRequest {
+/// The message of what is asked of a tap.
+#[must_use]
+pub fn observe_to(observe: &Observe) -> proto::ObserveRequest {
     use proto::observe_request::{
         Extract,
         extract::{Extract as Of, Http, http},
@@ -36,11 +42,17 @@ pub(super) fn observe_to(observe: &Observe) -> proto::ObserveRequest {
     }
 }
 
-pub(super) fn event_to(event: &Event) -> proto::TapEvent {
+/// The message of an event, with the headers if whoever asked wants them: then those come first that HTTP/2 has in place of a first line.
+#[must_use]
+pub fn event_to(event: &Event, shown: Headers) -> proto::TapEvent {
     use proto::tap_event::{EndpointMeta, Event as Of, Http, ProxyDirection, RouteMeta, http};
 
     let id = Some(http::StreamId { base: event.id.base, stream: event.id.stream });
     let span = |time: Duration| Some(net::duration_to(time));
+    let told = |pseudo: &[(&str, &str)], headers: &HeaderMap| match shown {
+        Headers::Shown => headers_to(pseudo, headers),
+        Headers::Hidden => None,
+    };
     let what = match &event.what {
         What::Request { method, scheme, authority, path, headers } => http::Event::RequestInit(http::RequestInit {
             id,
@@ -48,13 +60,13 @@ pub(super) fn event_to(event: &Event) -> proto::TapEvent {
             scheme: Some(matches::scheme(scheme)),
             authority: authority.clone(),
             path: path.clone(),
-            headers: headers_to(headers),
+            headers: told(&[(":method", method.as_str()), (":scheme", scheme), (":authority", authority), (":path", path)], headers),
         }),
         What::Response { since_request, status, headers } => http::Event::ResponseInit(http::ResponseInit {
             id,
             since_request_init: span(*since_request),
             http_status: status.as_u16().into(),
-            headers: headers_to(headers),
+            headers: told(&[(":status", status.as_str())], headers),
         }),
         What::End { since_request, since_response, bytes, eos, trailers } => http::Event::ResponseEnd(http::ResponseEnd {
             id,
@@ -66,7 +78,7 @@ pub(super) fn event_to(event: &Event) -> proto::TapEvent {
                 Eos::Grpc(code) => Some(proto::Eos { end: Some(proto::eos::End::GrpcStatusCode(*code)) }),
                 Eos::Reset(code) => Some(proto::Eos { end: Some(proto::eos::End::ResetErrorCode(*code)) }),
             },
-            trailers: headers_to(trailers),
+            trailers: told(&[], trailers),
         }),
     };
     let direction = match event.direction {
@@ -85,7 +97,11 @@ pub(super) fn event_to(event: &Event) -> proto::TapEvent {
     }
 }
 
-pub(super) fn event(message: proto::TapEvent) -> Result<Event, Invalid> {
+/// Reads an event.
+///
+/// # Errors
+/// A field is missing or malformed.
+pub fn event(message: proto::TapEvent) -> Result<Event, Invalid> {
     use proto::tap_event::{Event as Of, ProxyDirection, http};
 
     let labels = |meta: Option<proto::tap_event::EndpointMeta>| meta.unwrap_or_default().labels.into_iter().collect();
@@ -146,12 +162,11 @@ pub(super) fn event(message: proto::TapEvent) -> Result<Event, Invalid> {
 }
 
 /// No headers are no message.
-fn headers_to(headers: &HeaderMap) -> Option<http_types::Headers> {
-    let header = |(name, value): (&HeaderName, &HeaderValue)| http_types::headers::Header {
-        name: name.as_str().to_owned(),
-        value: value.as_bytes().to_vec(),
-    };
-    (!headers.is_empty()).then(|| http_types::Headers { headers: headers.iter().map(header).collect() })
+fn headers_to(pseudo: &[(&str, &str)], headers: &HeaderMap) -> Option<http_types::Headers> {
+    let header = |name: &str, value: &[u8]| http_types::headers::Header { name: name.to_owned(), value: value.to_vec() };
+    let pseudo = pseudo.iter().map(|(name, value)| header(name, value.as_bytes()));
+    let headers: Vec<_> = pseudo.chain(headers.iter().map(|(name, value)| header(name.as_str(), value.as_bytes()))).collect();
+    (!headers.is_empty()).then_some(http_types::Headers { headers })
 }
 
 /// Pseudo headers, which say again what the event says, are passed over.
@@ -198,18 +213,52 @@ mod tests {
         let response = What::Response { since_request: long, status: StatusCode::IM_A_TEAPOT, headers: HeaderMap::new() };
         for what in [request("http"), request("https"), request("ws"), response, end(Eos::Ended), end(Eos::Grpc(7)), end(Eos::Reset(8))] {
             let before = sample(what);
-            assert_eq!(event(event_to(&before)), Ok(before));
+            assert_eq!(event(event_to(&before, Headers::Shown)), Ok(before));
+        }
+    }
+
+    #[test]
+    fn headers_that_are_shown_begin_with_those_of_http_2() {
+        use proto::tap_event::{Event as Of, http::Event as Http};
+
+        let names = |event: &Event, shown| {
+            let Some(Of::Http(what)) = event_to(event, shown).event else { panic!("{event:?}") };
+            let headers = match what.event {
+                Some(Http::RequestInit(init)) => init.headers,
+                Some(Http::ResponseInit(init)) => init.headers,
+                Some(Http::ResponseEnd(end)) => end.trailers,
+                None => None,
+            };
+            let text = |header: http_types::headers::Header| format!("{} {}", header.name, String::from_utf8_lossy(&header.value));
+            headers.map(|headers| headers.headers.into_iter().map(text).collect::<Vec<_>>())
+        };
+        let headers: HeaderMap = [(HeaderName::from_static("x"), HeaderValue::from_static("y"))].into_iter().collect();
+        let (method, scheme) = (Method::GET, "http".to_owned());
+        let request = What::Request { method, scheme, authority: "web".to_owned(), path: "/a".to_owned(), headers: headers.clone() };
+        let response = What::Response { since_request: Duration::ZERO, status: StatusCode::OK, headers: HeaderMap::new() };
+        let (since_request, since_response) = (Duration::ZERO, Duration::ZERO);
+        let end = |trailers| What::End { since_request, since_response, bytes: 0, eos: Eos::Ended, trailers };
+        let all = |lines: &[&str]| Some(lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>());
+        for (what, want) in [
+            (request, all(&[":method GET", ":scheme http", ":authority web", ":path /a", "x y"])),
+            (response, all(&[":status 200"])),
+            (end(headers), all(&["x y"])),
+            (end(HeaderMap::new()), None),
+        ] {
+            let event = sample(what);
+            assert_eq!(names(&event, Headers::Shown), want);
+            assert_eq!(names(&event, Headers::Hidden), None);
         }
     }
 
     #[test]
     fn a_limit_is_needed_and_headers_are_told_only_to_who_asks() {
         let mut asked = Observe { limit: 5, matches: Match::All(Vec::new()), headers: Headers::Shown };
-        assert_eq!(observe(observe_to(&asked)), Ok(asked.clone()));
+        assert_eq!(read_observe(observe_to(&asked)), Ok(asked.clone()));
         asked.headers = Headers::Hidden;
-        assert_eq!(observe(observe_to(&asked)), Ok(asked.clone()));
+        assert_eq!(read_observe(observe_to(&asked)), Ok(asked.clone()));
         asked.limit = 0;
-        assert_eq!(observe(observe_to(&asked)).unwrap_err().to_string(), "limit: must be above 0");
-        assert!(observe(proto::ObserveRequest { limit: 1, ..Default::default() }).is_err());
+        assert_eq!(read_observe(observe_to(&asked)).unwrap_err().to_string(), "limit: must be above 0");
+        assert!(read_observe(proto::ObserveRequest { limit: 1, ..Default::default() }).is_err());
     }
 }

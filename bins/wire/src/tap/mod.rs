@@ -2,6 +2,7 @@
 
 mod convert;
 mod matches;
+mod seen;
 mod service;
 
 use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, time::Duration};
@@ -9,6 +10,8 @@ use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, time::Dur
 use http::{HeaderMap, Method, StatusCode};
 use ipnet::IpNet;
 
+pub use convert::{event, event_to, observe_to, read_observe};
+pub use seen::Seen;
 pub use service::{Events, Server, Tap, observe, server};
 
 /// The most parts of a match. A larger one is refused: every request is held against it.

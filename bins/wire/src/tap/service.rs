@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::{
     Event, Observe,
-    convert::{event, event_to, observe as read, observe_to},
+    convert::{event, event_to, observe_to, read_observe},
 };
 use crate::{Channel, Refused};
 
@@ -42,9 +42,10 @@ impl<T: Tap> proto::tap_server::Tap for Server<T> {
 
     async fn observe(&self, request: Request<proto::ObserveRequest>) -> Result<Response<Self::ObserveStream>, Status> {
         let invalid = |error: crate::Invalid| Refused::new(Code::INVALID_ARGUMENT, error.to_string()).into_status();
-        let observe = read(request.into_inner()).map_err(invalid)?;
+        let observe = read_observe(request.into_inner()).map_err(invalid)?;
+        let shown = observe.headers;
         let events = self.0.observe(observe).map_err(Refused::into_status)?;
-        Ok(Response::new(events.map(|event| Ok(event_to(&event))).boxed()))
+        Ok(Response::new(events.map(move |event| Ok(event_to(&event, shown))).boxed()))
     }
 }
 

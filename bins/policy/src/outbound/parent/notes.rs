@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use meshkit_core::Backoff;
 use meshkit_manifest::annotations::duration;
-use meshkit_wire::outbound::{Accrual, Load};
+use meshkit_wire::outbound::{Accrual, Hints, Load};
 
 const ACCRUAL: &str = "balancer.linkerd.io/failure-accrual";
 const SUCCESS_RATE: &str = "balancer.alpha.linkerd.io/failure-accrual-success-rate";
+const HONOR_RETRY_AFTER: &str = "balancer.alpha.linkerd.io/failure-accrual-honor-retry-after";
 const PENALIZE: &str = "balancer.alpha.linkerd.io/penalize-failures";
 const PENALTY: &str = "balancer.alpha.linkerd.io/load-biaser-penalty";
 const MAX_RETRY_AFTER: &str = "balancer.alpha.linkerd.io/load-biaser-max-retry-after";
@@ -37,7 +38,8 @@ pub(in crate::outbound) fn accrual(notes: &Notes) -> Option<Accrual> {
             let is_sound = (0.0..=1.0).contains(&success_rate)
                 && !window.is_zero()
                 && (!is_watched || (window >= MIN_WINDOW && min_requests <= MAX_MIN_REQUESTS));
-            is_sound.then_some(Accrual::Unified { success_rate, window, min_requests, max_failures, backoff })
+            let hints = if is_true(notes, HONOR_RETRY_AFTER) { Hints::Respected } else { Hints::Ignored };
+            is_sound.then_some(Accrual::Unified { success_rate, window, min_requests, max_failures, backoff, hints })
         }
         _ => None,
     }
@@ -45,10 +47,7 @@ pub(in crate::outbound) fn accrual(notes: &Notes) -> Option<Accrual> {
 
 /// How the load of endpoints is measured.
 pub(in crate::outbound) fn load(notes: &Notes) -> Load {
-    let penalty = || {
-        let is_on = notes.get(PENALIZE).is_some_and(|text| matches!(text.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"));
-        is_on.then(|| Some((time(notes, PENALTY, 5)?, time(notes, MAX_RETRY_AFTER, 300)?)))?
-    };
+    let penalty = || is_true(notes, PENALIZE).then(|| Some((time(notes, PENALTY, 5)?, time(notes, MAX_RETRY_AFTER, 300)?)))?;
     Load { penalty: penalty(), ..Load::default() }
 }
 
@@ -64,6 +63,10 @@ pub(in crate::outbound) fn faults(notes: &Notes) -> Vec<String> {
     let penalty =
         penalty.map(|text| format!("{PENALIZE}: {text:?} is not true or false, or an annotation that goes with it cannot be read"));
     circuit.into_iter().chain(penalty).collect()
+}
+
+fn is_true(notes: &Notes, key: &str) -> bool {
+    notes.get(key).is_some_and(|text| matches!(text.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
 }
 
 fn number<T: FromStr>(notes: &Notes, key: &str, default: T) -> Option<T> {
@@ -99,7 +102,8 @@ mod tests {
         let consecutive = |max_failures, backoff| Some(Accrual::Consecutive { max_failures, backoff });
         let unified = |success_rate, secs, min_requests| {
             let window = Duration::from_secs(secs);
-            Some(Accrual::Unified { success_rate, window, min_requests, max_failures: 7, backoff: backoff(1, 60, 0.5) })
+            let (backoff, hints) = (backoff(1, 60, 0.5), Hints::Ignored);
+            Some(Accrual::Unified { success_rate, window, min_requests, max_failures: 7, backoff, hints })
         };
         let (on, both) = ((ACCRUAL, "consecutive"), (ACCRUAL, "unified"));
         type Pairs<'a> = &'a [(&'a str, &'a str)];
@@ -130,6 +134,10 @@ mod tests {
             assert_eq!(accrual(&notes(pairs)), *expected, "{pairs:?}");
             let is_asked_for = pairs.iter().any(|(key, _)| *key == ACCRUAL);
             assert_eq!(faults(&notes(pairs)).len(), usize::from(is_asked_for && expected.is_none()), "{pairs:?}");
+        }
+        for (text, hints) in [("true", Hints::Respected), ("false", Hints::Ignored), ("soon", Hints::Ignored)] {
+            let hinted = accrual(&notes(&[both, (HONOR_RETRY_AFTER, text)]));
+            assert!(matches!(hinted, Some(Accrual::Unified { hints: seen, .. }) if seen == hints), "{text}: {hinted:?}");
         }
     }
 

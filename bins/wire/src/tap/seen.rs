@@ -1,37 +1,49 @@
-//! Is a request one of those that are to be seen?
+//! Is a request one of those that are asked for?
 
 use std::net::SocketAddr;
 
+use super::{Labels, Match, Tcp, Text};
 use http::Method;
-use meshkit_wire::tap::{Labels, Match, Tcp, Text};
 
 /// What a match looks at.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen<'a> {
-    pub(super) source: SocketAddr,
-    pub(super) destination: SocketAddr,
-    pub(super) destination_labels: &'a Labels,
-    pub(super) route_labels: &'a Labels,
-    pub(super) scheme: &'a str,
-    pub(super) method: &'a Method,
-    pub(super) authority: &'a str,
-    pub(super) path: &'a str,
+#[allow(clippy::exhaustive_structs)] // Whoever makes one has to say all of it.
+pub struct Seen<'a> {
+    /// Who sent the request.
+    pub source: SocketAddr,
+    /// Where it goes.
+    pub destination: SocketAddr,
+    /// What is known of that.
+    pub destination_labels: &'a Labels,
+    /// What is known of its route.
+    pub route_labels: &'a Labels,
+    /// Its scheme.
+    pub scheme: &'a str,
+    /// Its method.
+    pub method: &'a Method,
+    /// Its authority.
+    pub authority: &'a str,
+    /// Its path, with the query.
+    pub path: &'a str,
 }
 
-/// Holds a request against a match. The match is bounded, and so is this.
-pub(super) fn matches(of: &Match, seen: &Seen<'_>) -> bool {
-    match of {
-        Match::All(all) => all.iter().all(|one| matches(one, seen)),
-        Match::Any(any) => any.iter().any(|one| matches(one, seen)),
-        Match::Not(one) => !matches(one, seen),
-        Match::Source(tcp) => address(tcp, seen.source),
-        Match::Destination(tcp) => address(tcp, seen.destination),
-        Match::DestinationLabel(key, value) => seen.destination_labels.get(key) == Some(value),
-        Match::RouteLabel(key, value) => seen.route_labels.get(key) == Some(value),
-        Match::Scheme(scheme) => scheme == seen.scheme,
-        Match::Method(method) => method == seen.method,
-        Match::Authority(wanted) => text(wanted, seen.authority),
-        Match::Path(wanted) => text(wanted, seen.path),
+impl Match {
+    /// Is the request like this? A match that was read is bounded, and so is this.
+    #[must_use]
+    pub fn fits(&self, seen: &Seen<'_>) -> bool {
+        match self {
+            Self::All(all) => all.iter().all(|one| one.fits(seen)),
+            Self::Any(any) => any.iter().any(|one| one.fits(seen)),
+            Self::Not(one) => !one.fits(seen),
+            Self::Source(tcp) => address(tcp, seen.source),
+            Self::Destination(tcp) => address(tcp, seen.destination),
+            Self::DestinationLabel(key, value) => seen.destination_labels.get(key) == Some(value),
+            Self::RouteLabel(key, value) => seen.route_labels.get(key) == Some(value),
+            Self::Scheme(scheme) => scheme == seen.scheme,
+            Self::Method(method) => method == seen.method,
+            Self::Authority(wanted) => text(wanted, seen.authority),
+            Self::Path(wanted) => text(wanted, seen.path),
+        }
     }
 }
 
@@ -66,7 +78,7 @@ mod tests {
             authority: "web.ns:80",
             path: "/api/list?x",
         };
-        matches(of, &seen)
+        of.fits(&seen)
     }
 
     #[test]
