@@ -18,4 +18,4 @@ pub use lease::{Held, Lease};
 pub use objects::{Conflicts, Filter, Version};
 pub use resource::Resource;
 pub use review::{Access, TokenStatus, User, Verdict};
-pub use watch::{Limits, Observe, Pace, Selection, Source};
+pub use watch::{Ended, Limits, Listing, Observe, Pace, Selection, Source};

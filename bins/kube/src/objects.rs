@@ -3,7 +3,7 @@
 use http::Method;
 use meshkit_manifest::{Kind, Object};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     Client, Failure, Resource, Selection,
@@ -217,6 +217,19 @@ impl Client {
         match self.call(Method::DELETE, &resource.object_path(namespace, name), Payload::Empty).await {
             Ok(_) => Ok(true),
             Err(failure) if failure.is_absent() => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Deletes the object that has this uid, without waiting for it to end; `false` if it is gone, or another one has its name.
+    ///
+    /// # Errors
+    /// The server refused or cannot be reached.
+    pub async fn delete_now(&self, resource: &Resource, namespace: &str, name: &str, uid: &str) -> Result<bool, Failure> {
+        let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0, "preconditions": {"uid": uid}});
+        match self.call(Method::DELETE, &resource.object_path(namespace, name), Payload::Json(&options)).await {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.is_absent() || failure.is_conflict() => Ok(false),
             Err(failure) => Err(failure),
         }
     }

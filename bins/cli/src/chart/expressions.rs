@@ -171,6 +171,16 @@ impl Expressions {
         (Self { texts, numbers, tokens: Vec::new() }, tree)
     }
 
+    /// Texts of any other chart, by their paths among its values, that stand for themselves.
+    pub(super) fn of(tree: &mut Tree, paths: &[&str]) -> Self {
+        let mut texts = vec![(namespace(), ".Release.Namespace".to_owned())];
+        for path in paths {
+            texts.push((sentinel(path), format!(".Values.{path}")));
+            tree.set(path, json!(sentinel(path)));
+        }
+        Self { texts, numbers: BTreeMap::new(), tokens: Vec::new() }
+    }
+
     /// Puts tokens where expressions belong.
     pub(super) fn replace(&mut self, value: &mut Value) {
         match value {

@@ -4,6 +4,7 @@ use meshkit_injector::documents;
 use serde_json::Value;
 
 use super::{
+    cni,
     expressions::{Expressions, namespace},
     variants::{self, MERGED},
 };
@@ -57,10 +58,11 @@ pub(crate) fn files() -> Result<Vec<(String, String)>, String> {
     ];
     files.extend(kinds()?);
     files.extend(control_plane()?);
+    files.extend(cni::files()?);
     Ok(files)
 }
 
-fn chart(name: &str, description: &str) -> String {
+pub(super) fn chart(name: &str, description: &str) -> String {
     format!(
         "apiVersion: v2\nname: {name}\ndescription: {description}\ntype: application\nversion: {CLIENT}\nappVersion: {CLIENT}\nkubeVersion: \">=1.31.0-0\"\n"
     )
@@ -175,7 +177,7 @@ fn certificates() -> String {
 }
 
 /// A document as the text of a template.
-fn document(expressions: &Expressions, object: &Value) -> Result<String, String> {
+pub(super) fn document(expressions: &Expressions, object: &Value) -> Result<String, String> {
     let text = documents::write(std::slice::from_ref(object), documents::Format::Yaml).map_err(|error| error.to_string())?;
     let text = expressions.resolve(text.trim_end_matches("---\n"));
     let mut lines = String::with_capacity(text.len());

@@ -1,6 +1,7 @@
 //! `mesh chart`: the objects of `mesh install` as Helm charts. There is one source of objects: they are made of values that stand for
 //! themselves, and where such a value shows up, the chart has an expression.
 
+mod cni;
 mod expressions;
 mod files;
 mod variants;

@@ -54,8 +54,48 @@ fn normal(mut value: Value) -> Value {
         let values = documents::read(value["data"]["values"].as_str().unwrap()).unwrap();
         value["data"]["values"] = values[0].clone();
     }
+    if let Some(text) = value["data"]["cni_network_config"].as_str() {
+        value["data"]["cni_network_config"] = serde_json::from_str(text).unwrap();
+    }
     prune(&mut value);
     value
+}
+
+fn helm() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&path).map(|dir| dir.join("helm")).find(|helm| helm.is_file());
+    if found.is_none() {
+        eprintln!("there is no helm on the PATH: the charts were not compared");
+    }
+    found
+}
+
+/// The chart of the CNI plugin makes what `mesh install-cni` makes.
+#[test]
+fn helm_makes_what_install_cni_makes() {
+    let Some(helm) = helm() else { return };
+    let charts = std::env::temp_dir().join(format!("mesh-cni-chart-{}", std::process::id()));
+    Chart { dir: charts.clone() }.run().unwrap();
+    let other = json!({
+        "inboundProxyPort": 5143, "proxyControlPort": 5190, "ignoreInboundPorts": "25,100-200", "ignoreOutboundPorts": "443", "portsToRedirect": "80,81",
+        "proxyGID": 7, "destCNIBinDir": "/x/bin", "useWaitFlag": true, "iptablesMode": "plain", "disableIPv6": false, "logLevel": "debug",
+        "privileged": true, "priorityClassName": "high", "imagePullSecrets": [{"name": "s"}], "tolerations": [],
+        "updateStrategy": {"type": "OnDelete"}, "image": {"name": "example.com/x", "version": "7", "pullPolicy": "Always"},
+    });
+    for change in [json!({}), other] {
+        let mut tree = install::cni::default_values().unwrap();
+        let file = charts.join("values.yaml");
+        fs::write(&file, change.to_string()).unwrap();
+        tree.merge(change);
+        // A map of values goes into the one of the chart key by key, as Helm has it.
+        let found = sorted(template(&helm, &charts.join("meshkit-cni"), &file));
+        let wanted = sorted(install::cni::objects(&tree, "mesh", &format!("linkerd/helm {CLIENT}")));
+        assert_eq!(found.len(), wanted.len());
+        for (found, wanted) in found.iter().zip(&wanted) {
+            assert!(found == wanted, "{}\n{}", wanted["metadata"]["name"], difference(found, wanted, String::new()));
+        }
+    }
+    fs::remove_dir_all(&charts).unwrap();
 }
 
 fn template(helm: &Path, chart: &Path, values: &Path) -> Vec<Value> {
@@ -74,12 +114,7 @@ fn sorted(mut objects: Vec<Value>) -> Vec<Value> {
 /// Where there is a Helm, its answer is compared with that of `mesh install`.
 #[test]
 fn helm_makes_what_install_makes() {
-    let Some(helm) =
-        std::env::var_os("PATH").and_then(|path| std::env::split_paths(&path).map(|dir| dir.join("helm")).find(|helm| helm.is_file()))
-    else {
-        eprintln!("there is no helm on the PATH: the charts were not compared");
-        return;
-    };
+    let Some(helm) = helm() else { return };
     let charts = std::env::temp_dir().join(format!("mesh-charts-{}", std::process::id()));
     Chart { dir: charts.clone() }.run().unwrap();
     let ha: Value = Tree::high_availability().into();

@@ -1,5 +1,6 @@
 //! `mesh install-cni`: the CNI plugin as text, for `kubectl apply`.
 
+use clap::{Args as _, Command, FromArgMatches as _};
 use serde_json::{Value, json};
 
 use super::{ValuesFlags, created_by, write};
@@ -95,7 +96,7 @@ impl InstallCni {
                 return Err(vec![format!("{ports}: {list:?} is not a list of ports and ranges such as 25,8000-8080")]);
             }
         }
-        Ok(objects(&tree, &self.access.cni_namespace))
+        Ok(objects(&tree, &self.access.cni_namespace, &created_by()))
     }
 
     /// Values with the names of the chart.
@@ -132,6 +133,18 @@ impl InstallCni {
     }
 }
 
+/// The values where no flag says otherwise.
+///
+/// # Errors
+/// Never: every flag has a default.
+pub(crate) fn default_values() -> Result<Tree, String> {
+    let command = InstallCni::augment_args(Command::new("install-cni").no_binary_name(true));
+    let matches = command.try_get_matches_from([""; 0]).map_err(|error| error.to_string())?;
+    let flags = InstallCni::from_arg_matches(&matches).map_err(|error| error.to_string())?;
+    // The environment of whoever asks is not a default.
+    Ok(InstallCni { registry: None, ..flags }.defaults())
+}
+
 /// What the plugin is told on each node.
 fn configuration(tree: &Tree) -> Value {
     let list = |path: &str| -> Vec<String> { tree.text(path).split(',').filter(|part| !part.is_empty()).map(str::to_owned).collect() };
@@ -160,7 +173,8 @@ fn configuration(tree: &Tree) -> Value {
     json!({"name": NAME, "type": NAME, "log_level": tree.get("logLevel"), "kubernetes": {"kubeconfig": "__KUBECONFIG_FILEPATH__"}, "linkerd": linkerd})
 }
 
-fn objects(tree: &Tree, namespace: &str) -> Vec<Value> {
+/// Every object, for values that are complete.
+pub(crate) fn objects(tree: &Tree, namespace: &str, created_by: &str) -> Vec<Value> {
     let labels = json!({LABEL: "true"});
     let metadata = json!({"name": NAME, "labels": labels});
     let own = json!({"name": NAME, "namespace": namespace, "labels": labels});
@@ -184,7 +198,7 @@ fn objects(tree: &Tree, namespace: &str) -> Vec<Value> {
             "selector": {"matchLabels": {"k8s-app": NAME}},
             "updateStrategy": tree.get("updateStrategy"),
             "template": {
-                "metadata": {"labels": {LABEL: "true", "k8s-app": NAME}, "annotations": {"linkerd.io/created-by": created_by(), "linkerd.io/inject": "disabled"}},
+                "metadata": {"labels": {LABEL: "true", "k8s-app": NAME}, "annotations": {"linkerd.io/created-by": created_by, "linkerd.io/inject": "disabled"}},
                 "spec": pod(tree, config),
             },
         }}),

@@ -1,7 +1,7 @@
 //! `mesh install`: a mesh as text, for `kubectl apply`.
 
 mod certificates;
-mod cni;
+pub(crate) mod cni;
 mod crds;
 mod flags;
 mod objects;

@@ -9,7 +9,7 @@
 //! | [`list`] | adds the plugin to a configuration of the node and takes it out, as pure functions |
 //! | [`install`] | keeps the plugin installed on a node |
 //! | [`kubeconfig`] | how the plugin on the node reaches the API server |
-//! | [`repair`] | which pods started without their rules, as a pure function |
+//! | [`repair`] | which pods started without their rules, as a pure function, and what deletes them |
 
 pub mod api;
 pub mod conf;

@@ -34,6 +34,7 @@ pub struct Happening {
     about: About,
     reason: &'static str,
     message: String,
+    action: &'static str,
     is_warning: bool,
 }
 
@@ -80,13 +81,32 @@ impl Happening {
     #[must_use]
     pub fn normal(about: About, reason: &'static str, message: &str) -> Self {
         let end = (0..=MAX_MESSAGE.min(message.len())).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
-        Self { about, reason, message: message[..end].to_owned(), is_warning: false }
+        Self { about, reason, message: message[..end].to_owned(), action: "", is_warning: false }
     }
 
     /// Something that a person should look at.
     #[must_use]
     pub fn warning(about: About, reason: &'static str, message: &str) -> Self {
         Self { is_warning: true, ..Self::normal(about, reason, message) }
+    }
+
+    /// Says what is done about it, in one word: `Deleting`.
+    #[must_use]
+    pub const fn action(mut self, action: &'static str) -> Self {
+        self.action = action;
+        self
+    }
+}
+
+impl Client {
+    /// Writes one Event now, and says how that went: for what happens seldom. All else goes through a [`Recorder`], which counts what happens again.
+    ///
+    /// # Errors
+    /// The server refused or cannot be reached.
+    pub async fn tell(&self, happening: &Happening, component: &str, pod: &str, date: SystemTime) -> Result<(), Failure> {
+        let name = event_name(happening, &format!("{:016x}", rand::random::<u64>()));
+        let event = event((component, pod), happening, &name, 1, (date, date));
+        self.create(&Resource::EVENTS, happening.about.event_namespace(), &event, component).await.map(drop)
     }
 }
 
@@ -154,38 +174,45 @@ impl Writer {
         (count, first): (u32, SystemTime),
         date: SystemTime,
     ) -> Result<(), Failure> {
-        let event = self.event(happening, &event_name(happening, suffix), count, first, date);
+        let event = event((&self.component, &self.instance), happening, &event_name(happening, suffix), count, (first, date));
         match client.create(&Resource::EVENTS, happening.about.event_namespace(), &event, &self.component).await {
             // An answer was lost, or so it seems.
             Err(failure) if failure.is_conflict() => Ok(()),
             written => written.map(drop),
         }
     }
+}
 
-    fn event(&self, happening: &Happening, name: &str, count: u32, first: SystemTime, last: SystemTime) -> Value {
-        let Happening { about, reason, message, is_warning } = happening;
-        json!({
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": name, "namespace": about.event_namespace()},
-            "involvedObject": {
-                "apiVersion": about.api_version,
-                "kind": about.kind,
-                "namespace": about.namespace,
-                "name": about.name,
-                "uid": about.uid,
-            },
-            "type": if *is_warning { "Warning" } else { "Normal" },
-            "reason": reason,
-            "message": message,
-            "count": count,
-            "firstTimestamp": time(first),
-            "lastTimestamp": time(last),
-            "source": {"component": self.component},
-            "reportingComponent": self.component,
-            "reportingInstance": self.instance,
-        })
-    }
+fn event(
+    (component, instance): (&str, &str),
+    happening: &Happening,
+    name: &str,
+    count: u32,
+    (first, last): (SystemTime, SystemTime),
+) -> Value {
+    let Happening { about, reason, message, action, is_warning } = happening;
+    json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": about.event_namespace()},
+        "involvedObject": {
+            "apiVersion": about.api_version,
+            "kind": about.kind,
+            "namespace": about.namespace,
+            "name": about.name,
+            "uid": about.uid,
+        },
+        "type": if *is_warning { "Warning" } else { "Normal" },
+        "reason": reason,
+        "action": action,
+        "message": message,
+        "count": count,
+        "firstTimestamp": time(first),
+        "lastTimestamp": time(last),
+        "source": {"component": component},
+        "reportingComponent": component,
+        "reportingInstance": instance,
+    })
 }
 
 fn event_name(happening: &Happening, suffix: &str) -> String {

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use meshkit_manifest::{Event, Kind};
+use meshkit_manifest::{Cluster, Event, Kind};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
     task::JoinSet,
 };
 
@@ -14,15 +14,17 @@ use crate::Client;
 mod backoff;
 mod known;
 mod lines;
+mod listing;
 mod message;
 mod observe;
 mod reader;
 
 pub(crate) use backoff::Backoff;
 pub use backoff::Pace;
+pub use listing::{Ended, Listing};
 pub(crate) use message::Page;
 pub use observe::Observe;
-use reader::{Reader, Sink, can_be_metadata};
+use reader::{Reader, can_be_metadata};
 
 /// The objects of some kinds, as the API server has them: the counterpart of `meshkit_manifest::Folder`.
 ///
@@ -30,7 +32,7 @@ use reader::{Reader, Sink, can_be_metadata};
 /// server does not remember that far back, the objects are listed again, and what changed in the meantime is told as if it had been watched.
 ///
 /// - A kind that the server does not have counts as having no objects, and is looked for again every [`Pace::slow`].
-/// - A kind that the account may not read holds back the first reset, for policies that cannot be seen are not policies that do not exist. Later it
+/// - A kind that the account may not read holds back the end of the first lists, for policies that cannot be seen are not policies that do not exist. Later it
 ///   leaves everything as it was. Either way it is tried again every [`Pace::slow`].
 /// - An object that cannot be read is passed over, and told to [`Observe::passed_over`]; if it could be read before, it stays as it was.
 pub struct Source<O = ()> {
@@ -165,38 +167,67 @@ impl<O: Observe> Source<O> {
         Source { client, selections, limits, pace, seed, observe }
     }
 
-    /// Sends all objects as one reset, once every selection was read, and then every change. Ends with the receiver.
+    /// Begins: every object is told while it is read, and nothing is held but a page of each list and `backlog` events. Objects are read by the
+    /// future, which ends when nobody takes events any more.
+    ///
+    /// # Panics
+    /// `backlog` is 0.
+    pub fn start(self, backlog: usize) -> (Listing, impl Future<Output = ()> + Send + 'static) {
+        let (events, received) = mpsc::channel(backlog);
+        let (all, listed) = oneshot::channel();
+        (Listing::new(received, listed), self.run(events, all))
+    }
+
+    /// Sends all objects as one reset, once every selection was read, and then every change. Ends with the receiver. Until the reset is taken, all
+    /// objects are held: [`start`](Self::start) is for many.
     ///
     /// # Cancel safety
     /// A drop ends it. Nothing is lost: a new source begins with a reset.
     pub async fn watch(self, events: mpsc::Sender<Event>) {
-        let (start, started) = watch::channel(false);
+        let (listing, source) = self.start(1);
+        let told = events.clone();
+        let tell = async move {
+            let mut all = Cluster::default();
+            let Ok(mut changes) = listing.read(|event| all.apply(event, |_| true)).await else { return };
+            let mut event = Event::Reset(all.objects().cloned().collect());
+            drop(all);
+            while told.send(event).await.is_ok() {
+                let Some(change) = changes.recv().await else { return };
+                event = change;
+            }
+        };
+        tokio::select! {
+            () = source => {}
+            () = tell => {}
+            () = events.closed() => {}
+        }
+    }
+
+    async fn run(self, events: mpsc::Sender<Event>, all: oneshot::Sender<()>) {
         // Dropped with this future, and its tasks with it.
         let mut tasks = JoinSet::new();
         let mut lists = FuturesUnordered::new();
         for (seed, selection) in (self.seed..).zip(self.selections) {
             let (done, list) = oneshot::channel();
             lists.push(list);
-            let sink = Sink::Gathering { objects: Vec::new(), done: Some(done), start: started.clone(), events: events.clone() };
-            let reader = Reader::new(self.client.clone(), selection, self.limits, Arc::clone(&self.observe), Backoff::new(self.pace, seed));
+            let (client, observe) = (self.client.clone(), Arc::clone(&self.observe));
+            let reader = Reader::new(client, selection, self.limits, observe, Backoff::new(self.pace, seed), events.clone(), done);
             tasks.spawn(async move {
-                let _ = reader.run(sink).await;
+                let _ = reader.run().await;
             });
         }
-        let gather = async {
-            let mut all = Vec::new();
+        // A reader that panicked ends the source: a controller must not go on half blind, and sees the end of the events.
+        let listed = async {
             while let Some(list) = lists.next().await {
-                all.extend(list.ok()?);
+                list.ok()?;
             }
-            Some(all)
+            Some(())
         };
-        let all = tokio::select! {
-            all = gather => all,
+        let listed = tokio::select! {
+            listed = listed => listed,
             () = events.closed() => return,
         };
-        // A reader that panicked ends the source: a controller must not go on half blind, and sees the end of the events.
-        let Some(all) = all else { return };
-        if events.send(Event::Reset(all)).await.is_err() || start.send(true).is_err() {
+        if listed.is_none() || all.send(()).is_err() {
             return;
         }
         tokio::select! {

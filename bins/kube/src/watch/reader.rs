@@ -2,10 +2,10 @@ use std::{sync::Arc, time::Duration};
 
 use http::Method;
 use http_body_util::BodyExt as _;
-use meshkit_manifest::{Event, Kind, Object};
+use meshkit_manifest::{Event, Kind};
 use serde_json::value::RawValue;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
     time::{Instant, timeout},
 };
 use tracing::{debug, info, warn};
@@ -51,21 +51,20 @@ pub(super) struct Reader<O> {
     absences: u32,
     was_listed: bool,
     last_said: String,
-}
-
-/// Where objects go: they are gathered until every selection was listed once, for they make one reset together.
-pub(super) enum Sink {
-    Gathering {
-        objects: Vec<Object>,
-        done: Option<oneshot::Sender<Vec<Object>>>,
-        start: watch::Receiver<bool>,
-        events: mpsc::Sender<Event>,
-    },
-    Telling(mpsc::Sender<Event>),
+    events: mpsc::Sender<Event>,
+    /// Told once every object there is was told of, or there is no such kind.
+    first: Option<oneshot::Sender<()>>,
 }
 
 /// Nobody listens any more.
 pub(super) struct Unheard;
+
+/// Why a list did not come to its end.
+enum Unlisted {
+    /// There is no such kind.
+    Absent(Failure),
+    Failed(Failure),
+}
 
 /// How a watch ended.
 enum End {
@@ -77,59 +76,36 @@ enum End {
     Unheard,
 }
 
-impl Sink {
-    async fn tell(&mut self, event: Event) -> Result<(), Unheard> {
-        match (self, event) {
-            (Self::Gathering { objects, .. }, Event::Applied(object)) => objects.push(object),
-            // Nothing that was gathered has been told: a list that is begun again clears it.
-            (Self::Gathering { .. }, _) => {}
-            (Self::Telling(events), event) => events.send(event).await.map_err(|_| Unheard)?,
-        }
-        Ok(())
-    }
-
-    fn is_gathering(&self) -> bool {
-        matches!(self, Self::Gathering { .. })
-    }
-
-    fn clear(&mut self) {
-        if let Self::Gathering { objects, .. } = self {
-            objects.clear();
-        }
-    }
-
-    /// The first list is whole: waits for those of the other selections.
-    async fn listed(&mut self) -> Result<(), Unheard> {
-        let Self::Gathering { objects, done, start, events } = self else { return Ok(()) };
-        if let Some(done) = done.take() {
-            done.send(std::mem::take(objects)).map_err(|_| Unheard)?;
-        }
-        start.wait_for(|started| *started).await.map_err(|_| Unheard)?;
-        *self = Self::Telling(events.clone());
-        Ok(())
-    }
-}
-
 impl<O: Observe> Reader<O> {
-    pub(super) fn new(client: Client, selection: Selection, limits: Limits, observe: Arc<O>, backoff: Backoff) -> Self {
-        let known = Known::new(selection.kind, limits.objects);
+    pub(super) fn new(
+        client: Client,
+        selection: Selection,
+        limits: Limits,
+        observe: Arc<O>,
+        backoff: Backoff,
+        events: mpsc::Sender<Event>,
+        first: oneshot::Sender<()>,
+    ) -> Self {
+        let (known, first) = (Known::new(selection.kind, limits.objects), Some(first));
         let (version, absences, was_listed, last_said) = ("", 0, false, String::new());
-        Self { client, selection, limits, observe, backoff, known, version, absences, was_listed, last_said }
+        Self { client, selection, limits, observe, backoff, known, version, absences, was_listed, last_said, events, first }
     }
 
     /// Lists, watches, and begins anew where that ends.
-    pub(super) async fn run(mut self, mut sink: Sink) -> Unheard {
+    pub(super) async fn run(mut self) -> Unheard {
         loop {
-            let from = match self.list(&mut sink).await {
+            let from = match self.list().await {
                 Ok(Ok(from)) => from,
-                Ok(Err(failure)) => {
-                    if failure.is_absent() {
-                        self.absences += 1;
-                        if self.absent(&mut sink).await.is_err() {
-                            return Unheard;
-                        }
+                Ok(Err(Unlisted::Absent(failure))) => {
+                    self.absences += 1;
+                    if self.absent().await.is_err() {
+                        return Unheard;
                     }
-                    self.pause(&failure).await;
+                    self.pause(&failure, true).await;
+                    continue;
+                }
+                Ok(Err(Unlisted::Failed(failure))) => {
+                    self.pause(&failure, failure.is_forbidden()).await;
                     continue;
                 }
                 Err(unheard) => return unheard,
@@ -138,33 +114,35 @@ impl<O: Observe> Reader<O> {
             self.observe.listed(self.selection.kind, self.was_listed, self.known.len());
             self.observe.known(self.selection.kind, self.known.len());
             self.was_listed = true;
-            if sink.listed().await.is_err() || self.follow(from, &mut sink).await.is_err() {
+            if self.all_told().is_err() || self.follow(from).await.is_err() {
                 return Unheard;
             }
         }
     }
 
+    async fn tell(&self, event: Event) -> Result<(), Unheard> {
+        self.events.send(event).await.map_err(|_| Unheard)
+    }
+
+    /// Every object was told of at least once.
+    fn all_told(&mut self) -> Result<(), Unheard> {
+        self.first.take().map_or(Ok(()), |first| first.send(()).map_err(|()| Unheard))
+    }
+
     /// There is no such kind: no objects, then. A kind that was there must be missing for a while, for a server that starts may not know it yet.
-    async fn absent(&mut self, sink: &mut Sink) -> Result<(), Unheard> {
-        if sink.is_gathering() {
-            sink.clear();
-            return sink.listed().await;
-        }
-        if self.absences >= ABSENCES {
+    async fn absent(&mut self) -> Result<(), Unheard> {
+        if self.first.is_some() || self.absences >= ABSENCES {
             for key in self.known.clear() {
-                sink.tell(Event::Deleted(key)).await?;
+                self.tell(Event::Deleted(key)).await?;
             }
             self.observe.known(self.selection.kind, 0);
         }
-        Ok(())
+        self.all_told()
     }
 
-    /// Reads all objects, page by page; the version from which a watch goes on.
-    async fn list(&mut self, sink: &mut Sink) -> Result<Result<String, Failure>, Unheard> {
-        sink.clear();
-        if sink.is_gathering() {
-            self.known.clear();
-        }
+    /// Reads all objects and tells of them page by page; the version from which a watch goes on. A list that breaks has told the truth as far as it
+    /// came: the next one tells what differs.
+    async fn list(&mut self) -> Result<Result<String, Unlisted>, Unheard> {
         self.known.begin();
         let (mut limit, mut token) = (PAGE, String::new());
         loop {
@@ -175,30 +153,32 @@ impl<O: Observe> Reader<O> {
                     limit = (limit / 4).max(1);
                     continue;
                 }
-                Err(failure) => return Ok(Err(failure)),
+                // Only the first page tells whether there is such a kind. A later one that is not there is a list that broke.
+                Err(failure) if failure.is_absent() && token.is_empty() => return Ok(Err(Unlisted::Absent(failure))),
+                Err(failure) => return Ok(Err(Unlisted::Failed(failure))),
             };
             let page: Page<'_> = match serde_json::from_slice(&page) {
                 Ok(page) => page,
-                Err(error) => return Ok(Err(Failure::Malformed("list", error))),
+                Err(error) => return Ok(Err(Unlisted::Failed(Failure::Malformed("list", error)))),
             };
             for item in page.items.iter().flatten() {
-                self.apply(item, sink).await?;
+                self.apply(item).await?;
             }
             match (page.metadata.token.filter(|token| !token.is_empty()), page.metadata.resource_version) {
                 (Some(next), _) if next == token => {
                     let said = <serde_json::Error as serde::de::Error>::custom("its next page is the same page");
-                    return Ok(Err(Failure::Malformed("list", said)));
+                    return Ok(Err(Unlisted::Failed(Failure::Malformed("list", said))));
                 }
                 (Some(next), _) => token = next,
                 (None, Some(from)) => {
                     for key in self.known.end() {
-                        sink.tell(Event::Deleted(key)).await?;
+                        self.tell(Event::Deleted(key)).await?;
                     }
                     return Ok(Ok(from));
                 }
                 (None, None) => {
                     let said = <serde_json::Error as serde::de::Error>::custom("it has no resourceVersion");
-                    return Ok(Err(Failure::Malformed("list", said)));
+                    return Ok(Err(Unlisted::Failed(Failure::Malformed("list", said))));
                 }
             }
         }
@@ -231,11 +211,11 @@ impl<O: Observe> Reader<O> {
     }
 
     /// Watches from a version, again and again. Ends where a list is needed.
-    async fn follow(&mut self, mut from: String, sink: &mut Sink) -> Result<(), Unheard> {
+    async fn follow(&mut self, mut from: String) -> Result<(), Unheard> {
         let mut failures = 0;
         loop {
             let (began, since) = (Instant::now(), from.clone());
-            let end = self.watch(&mut from, sink).await;
+            let end = self.watch(&mut from).await;
             self.observe.known(self.selection.kind, self.known.len());
             if from != since || began.elapsed() >= GOOD {
                 self.backoff.reset();
@@ -252,7 +232,7 @@ impl<O: Observe> Reader<O> {
                 End::Renewed if from != since || began.elapsed() >= GOOD => {}
                 End::Renewed => tokio::time::sleep(self.backoff.next(false, None)).await,
                 End::Failed(failure) => {
-                    self.pause(&failure).await;
+                    self.pause(&failure, failure.is_forbidden() || failure.is_absent()).await;
                     failures += 1;
                     if failures >= STUCK || failure.is_absent() {
                         return Ok(());
@@ -262,7 +242,7 @@ impl<O: Observe> Reader<O> {
         }
     }
 
-    async fn watch(&mut self, from: &mut String, sink: &mut Sink) -> End {
+    async fn watch(&mut self, from: &mut String) -> End {
         let Some(place) = place(self.selection.kind) else { return End::Gone };
         let (least, most) = self.limits.watch;
         let lifetime = self.backoff.between(least, most);
@@ -294,7 +274,7 @@ impl<O: Observe> Reader<O> {
             let Ok(data) = frame.into_data() else { continue };
             lines.push(&data);
             while let Some(line) = lines.next() {
-                match self.line(&line, from, sink).await {
+                match self.line(&line, from).await {
                     Ok(None) => {}
                     Ok(Some(end)) => return end,
                     Err(Unheard) => return End::Unheard,
@@ -303,7 +283,7 @@ impl<O: Observe> Reader<O> {
         }
     }
 
-    async fn line(&mut self, line: &Line, from: &mut String, sink: &mut Sink) -> Result<Option<End>, Unheard> {
+    async fn line(&mut self, line: &Line, from: &mut String) -> Result<Option<End>, Unheard> {
         let line = match line {
             Line::Whole(line) => line,
             Line::TooLong => {
@@ -326,10 +306,10 @@ impl<O: Observe> Reader<O> {
             Err(error) => return malformed(error),
         };
         match event {
-            Message::Applied(object) => self.apply(object, sink).await?,
+            Message::Applied(object) => self.apply(object).await?,
             Message::Deleted(_) => {
                 if let Some(key) = self.known.remove(&head.namespace, &head.name) {
-                    sink.tell(Event::Deleted(key)).await?;
+                    self.tell(Event::Deleted(key)).await?;
                 }
             }
             _ => {}
@@ -340,7 +320,7 @@ impl<O: Observe> Reader<O> {
         Ok(None)
     }
 
-    async fn apply(&mut self, json: &RawValue, sink: &mut Sink) -> Result<(), Unheard> {
+    async fn apply(&mut self, json: &RawValue) -> Result<(), Unheard> {
         let Some(place) = place(self.selection.kind) else { return Ok(()) };
         if json.get().len() > self.limits.object {
             return self.unreadable(json, &format!("it is longer than {} bytes: the limit of one object", self.limits.object));
@@ -350,7 +330,7 @@ impl<O: Observe> Reader<O> {
             Err(why) => return self.unreadable(json, &why),
         };
         match self.known.see(object.metadata()) {
-            Seen::Changed => sink.tell(Event::Applied(object)).await?,
+            Seen::Changed => self.tell(Event::Applied(object)).await?,
             Seen::Same => {}
             Seen::Full => self.pass_over(&format!("{}: there are more objects than the limit of {}", object.key(), self.limits.objects)),
         }
@@ -386,10 +366,9 @@ impl<O: Observe> Reader<O> {
     }
 
     /// Tells of a failure, and waits. The same failure is logged as a warning once.
-    async fn pause(&mut self, failure: &Failure) {
+    async fn pause(&mut self, failure: &Failure, is_slow: bool) {
         let kind = self.selection.kind.as_str();
         self.observe.failed(self.selection.kind, failure);
-        let is_slow = failure.is_forbidden() || failure.is_absent();
         let wait = self.backoff.next(is_slow, failure.retry_after());
         let said = failure.to_string();
         let error = std::error::Error::source(failure).map(ToString::to_string).unwrap_or_default();

@@ -305,7 +305,7 @@ fn broken(text: Bytes) -> Response<Body> {
 
 /// Waits until something is so, and fails when it is not so after a long time.
 pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..3000 {
+    for _ in 0..12_000 {
         if is_so() {
             return;
         }
