@@ -42,7 +42,8 @@
 //! | [`model`] | everything that is answered, as pure functions of a [`view`] of the cluster's objects |
 //! | [`inbound`], [`outbound`], [`faults`] | its parts |
 //! | [`acceptance`] | whether a route, a limit or an EgressNetwork is taken |
-//! | [`status`] | what is to be written into statuses |
+//! | [`status`] | what is to be written into statuses, and the writer that does so while it holds a lease |
+//! | [`admission`] | what the API server is told of objects before it takes them |
 //! | [`remark`] | what has no effect, and why, for logs |
 //! | [`index`] | answers that change with the cluster, shared by all who ask the same |
 //! | [`service`] | the policy APIs over these |
@@ -76,6 +77,7 @@
 //! A program crate: it speaks the types of the feature crates, reads objects through `meshkit-manifest` and is put on the wire by `meshkit-wire`.
 
 pub mod acceptance;
+pub mod admission;
 mod convert;
 pub mod faults;
 #[cfg(test)]

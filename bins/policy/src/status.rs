@@ -2,6 +2,15 @@
 //!
 //! One controller of a mesh writes them, and all act on what is written. What other controllers have written stays as it is, and a
 //! condition that says what it said before keeps its time.
+//!
+//! [`Model::status_changes`] says what is to be written, as a pure function. Over an API server a [`Writer`] writes it while it holds the
+//! lease `policy-controller-write`: every write names the version of the object that it was worked out from, so that nobody is overwritten,
+//! and a writer may crash, be late or write twice at any point.
+
+mod candidate;
+mod metrics;
+mod pending;
+mod writer;
 
 use meshkit_manifest::{
     Key, Object,
@@ -11,6 +20,7 @@ use meshkit_manifest::{
 };
 use serde_json::{Value, json};
 
+pub use self::{candidate::Candidate, metrics::Metrics, writer::Writer};
 use crate::{
     acceptance::{CONTROLLER, Verdict},
     model::Model,

@@ -114,6 +114,14 @@ impl Index {
         &self.0.mesh
     }
 
+    pub(crate) fn cluster(&self) -> watch::Receiver<Arc<Cluster>> {
+        self.0.cluster.clone()
+    }
+
+    pub(crate) fn rules(&self) -> (&Mesh, &Settings) {
+        (&self.0.mesh, &self.0.settings)
+    }
+
     /// What a workload's port allows. It ends with the cluster. A workload that goes away keeps its last policy.
     ///
     /// # Errors
