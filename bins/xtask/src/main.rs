@@ -1,5 +1,6 @@
-//! Development tasks: `cargo xtask setup | test | image | cluster`. Standard library only, so that it builds in a second.
+//! Development tasks: `cargo xtask setup | test | image | cluster | bench`. Standard library only, so that it builds in a second.
 
+mod bench;
 mod cluster;
 mod fuzz;
 mod image;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
             Some(done) => done,
             None => return usage(),
         },
+        ["bench", rest @ ..] => bench::run(rest),
         _ => return usage(),
     };
     match done {
@@ -43,6 +45,6 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("{USAGE}\n  {}\n  {}", image::USAGE, cluster::USAGE);
+    eprintln!("{USAGE}\n{}\n  {}\n  {}", bench::USAGE, image::USAGE, cluster::USAGE);
     ExitCode::from(64)
 }
