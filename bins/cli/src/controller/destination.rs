@@ -38,10 +38,9 @@ async fn start(program: &mut Program, args: &DestinationArgs) -> Result<(), Faul
     let settings = args.settings()?;
     let listener = bind(args.addr).await?;
     let client = Client::from_environment().await?;
-    let (first, mut events) = follow(program, &client, KINDS.map(Selection::all).to_vec()).await?;
     let service = Service::fed(args.mesh(), settings);
     metrics::register(&program.registry, service.index());
-    service.apply(first, |_| true);
+    let mut events = follow(program, &client, KINDS.map(Selection::all).to_vec(), |event| service.apply(event, |_| true)).await?;
     let fed = service.clone();
     program.endless("the index", async move {
         let mut batch = Vec::with_capacity(BATCH);

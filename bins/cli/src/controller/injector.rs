@@ -64,9 +64,8 @@ async fn start(program: &mut Program, flags: Flags) -> Result<(), Fault> {
     let listener = bind(flags.addr).await?;
     let client = Client::from_environment().await?;
 
-    let (first, received) = follow(program, &client, vec![Selection::all(Kind::Namespace)]).await?;
     let mut known = Cluster::default();
-    known.apply(first, |_| true);
+    let received = follow(program, &client, vec![Selection::all(Kind::Namespace)], |event| known.apply(event, |_| true)).await?;
     let (cluster, namespaces) = watch::channel(Arc::new(known));
     program.endless("the watch of namespaces", Cluster::follow(received, Arc::new(cluster), |_| true));
 

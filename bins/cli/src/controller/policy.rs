@@ -1,12 +1,17 @@
 //! `mesh controller policy`.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use meshkit_kube::{Client, Selection};
 use meshkit_manifest::{Cluster, Kind};
 use meshkit_policy::DefaultPolicy;
-use meshkit_policy_controller::{Mesh, Service, Settings, settings::Acceptance};
+use meshkit_policy_controller::{
+    Mesh, Service, Settings,
+    admission::Validator,
+    settings::Acceptance,
+    status::{self, Candidate, Writer},
+};
 use meshkit_wire::{
     extension, inbound,
     outbound::{self, Overrides},
@@ -122,7 +127,7 @@ impl Flags {
     fn settings(&self) -> Settings {
         let overrides = if self.allow_l5d_request_headers { Overrides::Obeyed } else { Overrides::PassedOn };
         Settings::default()
-            .acceptance(Acceptance::Decided)
+            .acceptance(Acceptance::Written)
             .overrides(overrides)
             .egress_namespace(&self.global_egress_network_namespace)
             .opaque_ports(&self.default_opaque_ports)
@@ -138,13 +143,23 @@ async fn start(program: &mut Program, flags: Flags) -> Result<(), Fault> {
     let listener = bind(flags.grpc_addr).await?;
     let client = Client::from_environment().await?;
     let selections = KINDS.map(Selection::all).into_iter().chain([Selection::all(Kind::Pod).labels(MESHED)]).collect();
-    let (first, events) = follow(program, &client, selections).await?;
     let mut known = Cluster::default();
-    known.apply(first, |_| true);
+    let events = follow(program, &client, selections, |event| known.apply(event, |_| true)).await?;
     let (cluster, changes) = watch::channel(Arc::new(known));
     program.endless("the watch of objects", Cluster::follow(events, Arc::new(cluster), |_| true));
 
     let policies = Arc::new(Service::new(changes, flags.mesh()).settings(flags.settings()));
+    let candidate = Candidate::new(&flags.control_plane_namespace, &flags.policy_deployment_name, &program.pod);
+    let candidate = candidate.ok_or("HOSTNAME is not set: it says in whose name the lease of the writer of statuses is held")?;
+    let writer = Writer::new(client, candidate, status::Metrics::register(&program.registry));
+    let writer = writer.clock(Arc::clone(&program.clock)).patch_timeout(Duration::from_millis(flags.patch_timeout_ms));
+    // Told to stop, it gives the lease back: another replica need not wait for its end.
+    let (index, drain) = (policies.index().clone(), program.drain.clone());
+    program.endless("the writer of statuses", async move {
+        let stop = drain.clone().signaled();
+        writer.run(index, async { drop(stop.await) }).await;
+        drop(drain);
+    });
     let apis = ByPath {
         prefix: "/io.linkerd.proxy.outbound.",
         first: outbound::server(Arc::clone(&policies)),
@@ -152,7 +167,7 @@ async fn start(program: &mut Program, flags: Flags) -> Result<(), Fault> {
     };
     if !flags.admission_controller_disabled {
         let certificate = flags.server_tls_certs.parent().unwrap_or(&flags.server_tls_certs).to_owned();
-        answer(program, bind(flags.server_addr).await?, certificate).await?;
+        answer(program, bind(flags.server_addr).await?, certificate, Validator::Policies).await?;
     }
     program.endless("the server", grpc::serve(listener, apis, program.drain.clone()));
     program.ready();

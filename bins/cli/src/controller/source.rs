@@ -13,19 +13,18 @@ use super::program::{Fault, Program, chain};
 /// Changes that wait to be applied.
 const BACKLOG: usize = 64;
 
-/// Follows objects. The first event tells of all that there are; nobody is answered before.
+/// Tells `apply` of all objects that there are, as they are listed, and returns the changes after that. Nobody is answered before.
 pub(super) async fn follow(
     program: &mut Program,
     client: &Client,
     selections: Vec<Selection>,
-) -> Result<(Event, mpsc::Receiver<Event>), Fault> {
-    let (sender, mut events) = mpsc::channel(BACKLOG);
+    apply: impl FnMut(Event),
+) -> Result<mpsc::Receiver<Event>, Fault> {
     let watches = Arc::new(Watches::register(&program.registry));
-    let source = Source::new(client.clone(), selections).observe(watches);
-    program.endless("the watch of the API server", source.watch(sender));
+    let (listing, watching) = Source::new(client.clone(), selections).observe(watches).start(BACKLOG);
+    program.endless("the watch of the API server", watching);
     info!(server = client.server(), "reading objects");
-    let first = events.recv().await.ok_or("the watch of the API server has ended")?;
-    Ok((first, events))
+    Ok(listing.read(apply).await?)
 }
 
 /// Counts what becomes of watches, and tells what a person should know.

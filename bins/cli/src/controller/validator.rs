@@ -6,7 +6,7 @@ use meshkit_injector::{
     patch::Patch,
     webhook::{Answer, Certificates, Request, Review, serve},
 };
-use meshkit_manifest::{Object, validate::validate};
+use meshkit_policy_controller::admission::Validator;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tracing::info;
@@ -34,47 +34,37 @@ pub(crate) struct Flags {
 
 /// Refuses what could not be understood later.
 #[derive(Debug)]
-struct Validator;
+struct Asked(Validator);
 
 pub(super) fn run(flags: Flags) -> ExitCode {
     let (logs, admin) = (flags.logs.clone(), flags.metrics_addr);
     program::run("sp-validator", &logs, admin, async move |program| {
         let listener = bind(flags.addr).await?;
-        answer(program, listener, flags.tls).await?;
+        answer(program, listener, flags.tls, Validator::Profiles).await?;
         program.ready();
         Ok(())
     })
 }
 
 /// Adds the webhook to a controller, with the certificate of a folder.
-pub(super) async fn answer(program: &mut Program, listener: TcpListener, certificate: PathBuf) -> Result<(), Fault> {
+pub(super) async fn answer(program: &mut Program, listener: TcpListener, certificate: PathBuf, whose: Validator) -> Result<(), Fault> {
     let certificates = Certificates::load(certificate).await?;
     let looked_at = certificates.clone();
     program.endless("the certificate", async move { looked_at.watch(CERTIFICATE_LOOK).await });
-    program.endless("the webhook", serve(listener, certificates, Arc::new(Validator), program.drain.clone()));
+    program.endless("the webhook", serve(listener, certificates, Arc::new(Asked(whose)), program.drain.clone()));
     Ok(())
 }
 
-impl Review for Validator {
+impl Review for Asked {
     async fn review(&self, request: &Request) -> Value {
-        let answer = match judge(request.object()) {
+        let answer = match self.0.judge(request.namespace(), request.object().clone()) {
             Ok(()) => Answer::allowed(Patch::default(), Vec::new()),
             Err(why) => {
-                info!(namespace = request.namespace(), why, "object refused");
+                info!(namespace = request.namespace(), %why, "object refused");
                 Answer::refused(why)
             }
         };
         request.respond(&answer)
-    }
-}
-
-/// What is wrong with an object, with the paths of its fields.
-fn judge(object: &Value) -> Result<(), String> {
-    match Object::from_json(object.clone()) {
-        // The API server asks only of what it was told to; of a version or kind that means nothing here there is nothing to say.
-        Ok(None) => Ok(()),
-        Ok(Some(object)) => validate(&object).map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
-        Err(invalid) => Err(invalid.to_string()),
     }
 }
 
@@ -89,7 +79,7 @@ mod tests {
             "request": {"uid": "u", "kind": {"group": "policy.linkerd.io", "kind": "Server"}, "namespace": "ns", "object": object}});
         let request = Request::parse(review.to_string().as_bytes()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(Validator.review(&request))["response"].clone()
+        runtime.block_on(Asked(Validator::Policies).review(&request))["response"].clone()
     }
 
     #[test]
@@ -101,6 +91,5 @@ mod tests {
         assert!(refused["status"]["message"].as_str().unwrap().contains("spec.accessPolicy"), "{refused}");
         let refused = asked(&server(json!({"podSelector": {}, "port": {}})));
         assert!(refused["status"]["message"].as_str().unwrap().contains("spec.port"), "{refused}");
-        assert_eq!(asked(&json!({"apiVersion": "other/v1", "kind": "Other"}))["allowed"], true);
     }
 }

@@ -115,7 +115,11 @@ fn a_namespace_that_denies_lets_in_what_it_is_told_to() {
     };
     let apply =
         |objects: &str| mesh.cluster().apply(&objects.replace("metadata: {name:", &format!("metadata: {{namespace: {namespace}, name:")));
-    let scrape = || mesh.scrape(namespace, "server");
+    // The namespace denies scrapes from elsewhere, too.
+    let scrape = || {
+        let told = exec(mesh, namespace, "server", "server", &["curl", "-s", "-m", "5", "http://127.0.0.1:4191/metrics"]);
+        told.unwrap_or_else(|error| panic!("{error}"))
+    };
 
     assert_eq!(get("friend", "http://server/open/"), "403");
     assert!(sum(&scrape(), "inbound_http_authz_deny_total", &[r#"srv_name="deny""#]) > 0.0);
