@@ -1,7 +1,7 @@
 //! The server behind the inbound proxies: the same for every peer, and not counted.
 //!
 //! Its HTTP port speaks HTTP/1 and HTTP/2 without TLS. `/` is answered by 32 bytes, `/bytes/N` by N. A gRPC request is answered by one message
-//! of 32 bytes and status 0. `/count` says how many requests came before, without those for `/count`. The TCP port does what the first nine bytes say, see [`tcp`](crate::tcp).
+//! of 32 bytes and status 0. `/count` says how many requests came before, without those for `/count`. The TCP port does what the first nine bytes say, see [`tcp`].
 
 use std::{cell::Cell, convert::Infallible, io, net::SocketAddr, rc::Rc, time::Duration};
 
