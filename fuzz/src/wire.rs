@@ -43,7 +43,8 @@ where
             // Through bytes: what is written must also be a message.
             let written = write(&value).encode_to_vec();
             let again = M::decode(written.as_slice()).expect("an encoded message");
-            assert_eq!(read(again).as_ref(), Ok(&value));
+            let again = read(again).expect("what was written is understood");
+            assert_eq!(without_reasons(&again), without_reasons(&value));
             Verdict::Accepted
         }
         Err(invalid) => {
@@ -51,6 +52,14 @@ where
             Verdict::Refused
         }
     }
+}
+
+/// Everything but why a filter was not understood: it is told on as a filter that nobody understands.
+fn without_reasons(value: &impl fmt::Debug) -> String {
+    let text = format!("{value:?}");
+    let mut parts = text.split("InternalError(\"");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |told, part| told + "InternalError" + part.split_once("\")").map_or("", |(_, rest)| rest))
 }
 
 fn plan(bytes: &[u8]) -> Verdict {

@@ -237,7 +237,8 @@ fn rate_limit(limits: Option<proto::HttpLocalRateLimit>) -> Result<Option<Arc<Ra
     })))
 }
 
-/// Writes a policy. What the API cannot say (filters of other kinds) is left out.
+/// Writes a policy. What the API cannot say (filters of other kinds) is left out; a filter that fails every request
+/// is written as one without a kind, which no reader lets pass.
 #[must_use]
 pub fn policy_to(policy: &Policy) -> proto::Server {
     use proto::proxy_protocol::{Detect, Grpc, Http1, Http2, Kind, Opaque, Tls};
@@ -295,6 +296,7 @@ fn http_route_to(route: &HttpRoute) -> proto::HttpRoute {
             http::Filter::Fail(failure) => Kind::FailureInjector(convert::http_failure_to(failure)),
             http::Filter::RequestHeaders(modifier) => Kind::RequestHeaderModifier(convert::request_headers_to(modifier)),
             http::Filter::Redirect(redirect) => Kind::Redirect(convert::redirect_to(redirect)),
+            http::Filter::InternalError(_) => return Some(Filter { kind: None }),
             _ => return None,
         };
         Some(Filter { kind: Some(kind) })
@@ -317,6 +319,7 @@ fn grpc_route_to(route: &GrpcRoute) -> proto::GrpcRoute {
         let kind = match filter {
             grpc::Filter::Fail(failure) => Kind::FailureInjector(convert::grpc_failure_to(failure)),
             grpc::Filter::RequestHeaders(modifier) => Kind::RequestHeaderModifier(convert::request_headers_to(modifier)),
+            grpc::Filter::InternalError(_) => return Some(Filter { kind: None }),
             _ => return None,
         };
         Some(Filter { kind: Some(kind) })
@@ -395,6 +398,8 @@ mod tests {
         detect.http_routes[0].rules[0].filters.push(proto::http_route::Filter { kind: None });
         let Protocol::Detect { routes, .. } = policy(wire).unwrap().protocol else { panic!() };
         assert!(matches!(&routes[0].rules[0].policy.filters[..], [http::Filter::InternalError(_)]));
+        let written = http_route_to(&routes[0]);
+        assert_eq!(written.rules[0].filters, [proto::http_route::Filter { kind: None }], "nor is it lost when it is passed on");
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(crate) fn run() -> Result<(), String> {
 /// The flags are those of the folder's own `.cargo/config.toml`, and nothing of this build may override them.
 fn build(target_dir: &Path) -> Result<(), String> {
     let mut command = Command::new("rustup");
-    command.args(["run", "nightly", "cargo", "build", "--release", "--target-dir"]).arg(target_dir);
+    command.args(["run", "nightly", "cargo", "build", "--release", "--locked", "--target-dir"]).arg(target_dir);
     for name in ["CARGO", "RUSTC", "RUSTFLAGS", "RUSTUP_TOOLCHAIN", "CARGO_ENCODED_RUSTFLAGS"] {
         command.env_remove(name);
     }

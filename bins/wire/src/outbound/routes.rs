@@ -112,6 +112,7 @@ fn http_filter_to(filter: &http::Filter) -> Option<proto::http_route::Filter> {
         http::Filter::RequestHeaders(modifier) => Kind::RequestHeaderModifier(convert::request_headers_to(modifier)),
         http::Filter::ResponseHeaders(modifier) => Kind::ResponseHeaderModifier(convert::response_headers_to(modifier)),
         http::Filter::Redirect(redirect) => Kind::Redirect(convert::redirect_to(redirect)),
+        http::Filter::InternalError(_) => return Some(proto::http_route::Filter { kind: None }),
         _ => return None,
     };
     Some(proto::http_route::Filter { kind: Some(kind) })
@@ -133,6 +134,7 @@ fn grpc_filter_to(filter: &grpc::Filter) -> Option<proto::grpc_route::Filter> {
     let kind = match filter {
         grpc::Filter::Fail(failure) => Kind::FailureInjector(convert::grpc_failure_to(failure)),
         grpc::Filter::RequestHeaders(modifier) => Kind::RequestHeaderModifier(convert::request_headers_to(modifier)),
+        grpc::Filter::InternalError(_) => return Some(proto::grpc_route::Filter { kind: None }),
         _ => return None,
     };
     Some(proto::grpc_route::Filter { kind: Some(kind) })
