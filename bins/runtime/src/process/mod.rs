@@ -3,6 +3,7 @@
 //! Times of start, clock and uptime are everywhere; processor, memory, files, threads and network are read from `/proc`, and are
 //! absent where there is none.
 
+pub mod code;
 mod proc;
 mod sysconf;
 
