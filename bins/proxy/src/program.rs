@@ -68,7 +68,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Of the code that started the proxy, most is not run again: 14 MiB resident become 6.
+/// Of the code that started the proxy, most is not run again: 14 MiB resident become 5.
 async fn release_code() {
     sleep(START).await;
     match code::release() {

@@ -1,9 +1,10 @@
-//! Development tasks: `cargo xtask setup | test | image | cluster | bench`. Standard library only, so that it builds in a second.
+//! Development tasks: `cargo xtask setup | test | image | cluster | layers | bench`. Standard library only, so that it builds in a second.
 
 mod bench;
 mod cluster;
 mod fuzz;
 mod image;
+mod layers;
 mod setup;
 mod step;
 mod test;
@@ -15,7 +16,8 @@ usage: cargo xtask <task>
 
   setup         install what the tests need and this machine lacks (as root, from Debian's packages and the crate registry)
   test          set up, then everything that continuous integration runs
-  test --only STEP   one step: fmt, clippy, doc, deny, package, fuzz, cluster, tests";
+  test --only STEP   one step: fmt, clippy, doc, deny, package, fuzz, layers, cluster, tests
+  layers [--write]   count the instructions of each layer and compare them with what is stated; --write: state them";
 
 fn main() -> ExitCode {
     let args: Vec<_> = env::args().skip(1).collect();
@@ -32,6 +34,8 @@ fn main() -> ExitCode {
             Some(done) => done,
             None => return usage(),
         },
+        ["layers"] => layers::run(false),
+        ["layers", "--write"] => layers::run(true),
         ["bench", rest @ ..] => bench::run(rest),
         _ => return usage(),
     };

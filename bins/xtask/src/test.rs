@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use crate::{
-    cluster, fuzz, image,
+    cluster, fuzz, image, layers,
     step::{cargo, run, say},
 };
 
@@ -22,6 +22,7 @@ const STEPS: &[Step] = &[
     ("deny", deny),
     ("package", package),
     ("fuzz", fuzz::run),
+    ("layers", layers::check),
     ("cluster", cluster::prepare),
     ("tests", tests),
 ];
