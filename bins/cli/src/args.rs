@@ -9,7 +9,7 @@ use meshkit_runtime::{logs, shutdown};
 use crate::{
     STATE_DIR,
     answer::answer,
-    chart, check, controller, demo, inject, install, profile,
+    chart, check, controller, demo, identity, inject, install, profile,
     run::{self, child, control_plane},
     sidecar, stat, tap, version, words,
 };
@@ -67,6 +67,8 @@ enum Command {
     Uninstall(install::Uninstall),
     /// Says whether everything is as it must be, and what to do if not
     Check(Box<check::Check>),
+    /// Shows the certificates of proxies
+    Identity(identity::Identity),
     /// Lets workloads have proxies
     Inject(Box<inject::Inject>),
     /// Takes away what `mesh inject` has added
@@ -185,6 +187,7 @@ pub fn main() -> ExitCode {
         Command::Prune(prune) => local(async move |_| prune.run().await),
         Command::Uninstall(uninstall) => local(async move |_| uninstall.run().await),
         Command::Check(check) => local(async move |_| if check.run().await? { Ok(()) } else { Err(vec![]) }),
+        Command::Identity(identity) => local(async move |_| identity.run().await),
         Command::Inject(inject) => local(async move |_| inject.run().await),
         Command::Uninject(uninject) => local(async move |_| uninject.run()),
         Command::Completion { shell } => local(async move |_| answer(&completion(shell))),

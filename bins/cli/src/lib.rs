@@ -12,6 +12,7 @@ mod cluster;
 mod controller;
 pub mod demo;
 mod fetch;
+mod identity;
 mod inject;
 mod install;
 mod profile;

@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// The API through `kubectl`.
 #[derive(Clone, Debug)]
 pub(crate) struct Kubectl {
-    flags: Vec<OsString>,
+    pub(super) flags: Vec<OsString>,
 }
 
 impl Kubectl {
@@ -43,7 +43,7 @@ impl Kubectl {
         Self { flags }
     }
 
-    async fn run(&self, words: &[&str], input: Option<&Value>) -> Result<Option<Value>, Failed> {
+    pub(super) async fn run(&self, words: &[&str], input: Option<&Value>) -> Result<Option<Value>, Failed> {
         let started = Command::new("kubectl")
             .args(words)
             .args(&self.flags)

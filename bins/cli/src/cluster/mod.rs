@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 pub(crate) mod fake;
+mod forward;
 mod kubectl;
 mod saved;
 
